@@ -1,0 +1,83 @@
+"""The one base class of all models, and the scalar types that they share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+from pydantic.alias_generators import to_camel
+
+__all__ = [
+    "MAX_INT64",
+    "ApiModel",
+    "Bytes",
+    "Count",
+    "MessageText",
+    "OpenApiModel",
+    "Time",
+    "format_time",
+]
+
+MAX_INT64: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact (Kubernetes API conventions)."""
+
+
+class ApiModel(BaseModel):
+    """A model of the API: camelCase on the wire, unknown fields refused, frozen.
+
+    The string under a field is its description in the CRD and in ``kubectl explain``.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form of this object as plain Python: camelCase, absent fields left
+        out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class OpenApiModel(ApiModel):
+    """A model that an older reader must still understand: unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def format_time(value: datetime) -> str:
+    """Return a time as RFC 3339 in UTC with whole seconds, as Kubernetes writes it."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _whole_seconds(value: datetime) -> datetime:
+    # Kubernetes keeps whole seconds: cutting here lets a value survive the round trip unchanged.
+    return value.astimezone(UTC).replace(microsecond=0)
+
+
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(_whole_seconds),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+]
+"""A point in time: RFC 3339, whole seconds, always with a time zone."""
+
+Count = Annotated[int, Field(ge=0, le=MAX_INT64)]
+"""A number of things, 0 or more."""
+
+Bytes = Annotated[int, Field(ge=0, le=MAX_INT64)]
+"""A number of bytes, 0 or more."""
+
+MessageText = Annotated[str, Field(max_length=32768)]
+"""A text for people; the Kubernetes limit for a condition's message."""

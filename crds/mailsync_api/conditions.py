@@ -1,0 +1,126 @@
+"""Condition types and reasons, and the reasons of Events: one list for all who write or read
+them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from mailsync_api.base import ApiModel, Count, MessageText, Time
+
+__all__ = ["Condition", "ConditionStatus", "ConditionType", "EventReason", "Reason"]
+
+
+class ConditionType(StrEnum):
+    """The conditions of a MailSync."""
+
+    SUCCEEDED = "Succeeded"
+    """True once finished for good, False once given up; its reason is the one-word state."""
+    READY = "Ready"
+    """True while the last pass succeeded and nothing blocks the next one."""
+    STALLED = "Stalled"
+    """True when only a person can help (kstatus)."""
+    SYNCED = "Synced"
+    """True when the destination held everything of the source at ``lastSyncTime``."""
+    TLS_SECURED = "TLSSecured"
+    """True when both connections were encrypted and met the policy."""
+
+
+class ConditionStatus(StrEnum):
+    """A condition's status."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions: states of a MailSync and causes of failures."""
+
+    # States, in the order of a life.
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    INITIAL_SYNC = "InitialSync"
+    DELTA_SYNC = "DeltaSync"
+    BACKING_OFF = "BackingOff"
+    THROTTLED = "Throttled"
+    SUSPENDED = "Suspended"
+    COMPLETED = "Completed"
+    AS_EXPECTED = "AsExpected"
+    NOT_YET_KNOWN = "NotYetKnown"
+    DRY_RUN = "DryRun"
+
+    # What holds a pod back.
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
+    SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105  a reason, not a secret
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    POD_NOT_STARTED = "PodNotStarted"
+    JOB_REFUSED = "JobRefused"
+
+    # How a run failed: one for each exit code, and finer ones below.
+    INVALID_ARGUMENTS = "InvalidArguments"
+    SKIPPED_ITEMS = "SkippedItems"
+    UNREACHABLE = "Unreachable"
+    INTERNAL_ERROR = "InternalError"
+    DESTINATION_OVER_QUOTA = "DestinationOverQuota"
+    CONNECTION_LOST = "ConnectionLost"
+    TLS_POLICY_NOT_MET = "TLSPolicyNotMet"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    MAILBOX_LOCKED = "MailboxLocked"
+    SAFETY_STOP = "SafetyStop"
+    PROTOCOL_VIOLATION = "ProtocolViolation"
+    INTERRUPTED = "Interrupted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    JOB_LOST = "JobLost"
+
+    # Finer: which part of the TLS policy was not met (exit code 76).
+    STARTTLS_NOT_OFFERED = "StartTLSNotOffered"
+    STARTTLS_REFUSED = "StartTLSRefused"
+    ALREADY_AUTHENTICATED = "AlreadyAuthenticated"
+    CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"
+    CERTIFICATE_NAME_MISMATCH = "CertificateNameMismatch"
+    CERTIFICATE_EXPIRED = "CertificateExpired"
+    CERTIFICATE_NOT_YET_VALID = "CertificateNotYetValid"
+    TLS_HANDSHAKE_FAILED = "TLSHandshakeFailed"
+    TLS_NOT_SPOKEN = "TLSNotSpoken"
+
+    # TLSSecured.
+    ENCRYPTED = "Encrypted"
+    CLEAR_TEXT = "ClearText"
+    CERTIFICATE_NOT_VERIFIED = "CertificateNotVerified"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Events that the operator writes, on transitions only."""
+
+    RUN_STARTED = "RunStarted"
+    RUN_SUCCEEDED = "RunSucceeded"
+    RUN_FAILED = "RunFailed"
+    RUN_BLOCKED = "RunBlocked"
+    STALLED = "Stalled"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    CLEAR_TEXT = "ClearText"
+    INVALID_SPEC = "InvalidSpec"
+
+
+class Condition(ApiModel):
+    """One condition, as metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z]+$")]
+    """The condition's name."""
+    status: ConditionStatus
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]+$")]
+    """Why, in one word for programs."""
+    message: MessageText = ""
+    """Why, and what to do about it, for people."""
+    last_transition_time: Time
+    """When the status last changed."""
+    observed_generation: Count | None = None
+    """The generation of the spec that this condition speaks of."""

@@ -1,0 +1,85 @@
+"""Names that operator, engine, chart and users must agree on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "API_VERSION",
+    "CATEGORY",
+    "CA_FILE_NAME",
+    "COMPONENT_LABEL",
+    "ENGINE_CONTAINER",
+    "FIELD_MANAGER",
+    "GROUP",
+    "INPUT_ENV",
+    "INSTANCE_LABEL",
+    "KIND_MAILSYNC",
+    "MANAGED_BY_LABEL",
+    "NAME_ANNOTATION",
+    "NAME_LABEL",
+    "PASSWORD_FILE_NAME",
+    "PLURAL_MAILSYNC",
+    "RUN_LABEL",
+    "SECRETS_ROOT",
+    "SHORT_NAME_MAILSYNC",
+    "SPEC_HASH_ANNOTATION",
+    "TERMINATION_MESSAGE_BYTES",
+    "TERMINATION_MESSAGE_PATH",
+    "TRIGGER_ANNOTATION",
+    "UID_LABEL",
+    "VERSION",
+    "ca_path",
+    "password_path",
+]
+
+GROUP: Final = "mailsync.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "mailsync.dev/v1alpha1"
+KIND_MAILSYNC: Final = "MailSync"
+PLURAL_MAILSYNC: Final = "mailsyncs"
+SHORT_NAME_MAILSYNC: Final = "ms"
+CATEGORY: Final = "mailsync"
+
+FIELD_MANAGER: Final = "mailsync-operator"
+"""The one server-side-apply field manager of everything that the operator writes."""
+
+NAME_LABEL: Final = "app.kubernetes.io/name"
+COMPONENT_LABEL: Final = "app.kubernetes.io/component"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+UID_LABEL: Final = f"{GROUP}/mailsync-uid"
+"""On Jobs and pods: the UID of their MailSync. A name would not fit: it may have 253 characters."""
+RUN_LABEL: Final = f"{GROUP}/run"
+"""On Jobs and pods: the number of the run, from 1."""
+NAME_ANNOTATION: Final = f"{GROUP}/mailsync-name"
+"""On Jobs and pods: the name of their MailSync."""
+TRIGGER_ANNOTATION: Final = f"{GROUP}/manual-trigger"
+"""On Jobs: the value of ``spec.trigger.manual`` that started the run, if one did."""
+SPEC_HASH_ANNOTATION: Final = f"{GROUP}/spec-hash"
+"""On Jobs: a hash of those parts of the spec that a run depends on."""
+
+ENGINE_CONTAINER: Final = "engine"
+"""The container of the Job's pod that runs the engine."""
+
+INPUT_ENV: Final = "MAILSYNC_INPUT"
+"""The environment variable with the Job's input (``mailsync_api.job.JobInput``) as JSON."""
+
+SECRETS_ROOT: Final = "/var/run/mailsync"
+"""Where the pod has its Secrets and CA certificates, as files."""
+PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a password
+CA_FILE_NAME: Final = "ca.crt"
+
+TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
+TERMINATION_MESSAGE_BYTES: Final = 3072
+"""The largest verdict; the kubelet cuts at 4096 bytes for all containers of a pod together."""
+
+
+def password_path(side: str) -> str:
+    """Return the file with the password of ``source`` or ``destination`` in the Job's pod."""
+    return f"{SECRETS_ROOT}/{side}/{PASSWORD_FILE_NAME}"
+
+
+def ca_path(side: str) -> str:
+    """Return the file with the CA certificates of ``source`` or ``destination`` in the pod."""
+    return f"{SECRETS_ROOT}/{side}-ca/{CA_FILE_NAME}"

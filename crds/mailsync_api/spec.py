@@ -1,0 +1,152 @@
+"""The spec of a MailSync: what a user asks for."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mailsync_api.base import ApiModel
+from mailsync_api.endpoint import MailAccount
+from mailsync_api.podtemplate import PodTemplate
+from mailsync_api.schema import cel
+
+__all__ = ["REGEX_PREFIX", "FolderSelection", "MailSyncSpec", "Mode", "RetryPolicy", "Trigger"]
+
+REGEX_PREFIX = "re:"
+"""What tells a regular expression from a glob in ``folders``."""
+
+
+class Mode(StrEnum):
+    """What a run does."""
+
+    SYNC = "Sync"
+    DRY_RUN = "DryRun"
+
+
+def _check_pattern(value: str) -> str:
+    if value.startswith(REGEX_PREFIX):
+        try:
+            re.compile(value.removeprefix(REGEX_PREFIX))
+        except re.error as error:
+            msg = f"{value!r} is not a regular expression: {error}"
+            raise ValueError(msg) from None
+    return value
+
+
+FolderPattern = Annotated[
+    str,
+    Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1F\x7F]+$"),
+    AfterValidator(_check_pattern),
+]
+
+
+class FolderSelection(ApiModel):
+    """Which folders of the source are migrated. Names are written as people read them: Unicode,
+    levels separated by a slash whatever the server uses, the personal namespace's prefix left
+    out."""
+
+    include: Annotated[list[FolderPattern], Field(max_length=200)] = []
+    """Folders to migrate; all when empty. Globs: ? is one character, * any within one level, **
+    any with all levels below; "Archive/**" is Archive and all below it. With the prefix re: a
+    regular expression that must match the whole name."""
+    exclude: Annotated[list[FolderPattern], Field(max_length=200)] = []
+    """Folders to leave out, in the same notation; exclude wins over include."""
+
+
+class Trigger(ApiModel):
+    """When further runs start. The first run starts by itself."""
+
+    manual: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Any text: each time it is changed, one more run starts (after the present one). The run is
+    done when status.lastManualSync equals it."""
+
+
+class RetryPolicy(ApiModel):
+    """What happens after a failure that time may heal."""
+
+    model_config = cel(
+        (
+            "self.maxBackoffSeconds >= self.backoffSeconds",
+            "maxBackoffSeconds must not be less than backoffSeconds",
+        ),
+    )
+
+    backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
+    """How often a run's pod is started again after it died or lost its connection."""
+    max_consecutive_failures: Annotated[int, Field(ge=1, le=1000)] = 10
+    """How many runs in a row may fail before the MailSync is given up (Succeeded=False)."""
+    backoff_seconds: Annotated[int, Field(ge=1, le=86400)] = 60
+    """The wait after the first failed run, in seconds; it doubles with each further one."""
+    max_backoff_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
+    """The longest wait between failed runs, in seconds."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_backoff_seconds < self.backoff_seconds:
+            msg = (
+                f"retry.maxBackoffSeconds ({self.max_backoff_seconds}) must not be less than "
+                f"retry.backoffSeconds ({self.backoff_seconds})"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class MailSyncSpec(ApiModel):
+    """One mailbox to migrate: from which account to which, how, and when."""
+
+    model_config = cel(
+        (
+            "self.source.host.lowerAscii() != self.destination.host.lowerAscii()"
+            " || self.source.username != self.destination.username"
+            " || (has(self.source.port) ? self.source.port"
+            " : self.source.tls.mode == 'Implicit' ? 993 : 143)"
+            " != (has(self.destination.port) ? self.destination.port"
+            " : self.destination.tls.mode == 'Implicit' ? 993 : 143)",
+            "source and destination are the same mailbox (host, port and username are equal)",
+        ),
+    )
+
+    source: MailAccount
+    """The account to copy from. It is opened read-only and never changed."""
+    destination: MailAccount
+    """The account to copy to. Messages are added, and their flags; nothing is ever deleted."""
+    folders: FolderSelection = FolderSelection()
+    """Which folders are migrated: all by default."""
+    mode: Mode = Mode.SYNC
+    """Sync copies. DryRun connects, logs in and compares both sides, reports what it would copy and
+    changes nothing."""
+    suspend: bool = False
+    """True stops a running pass (its pod is told to finish) and starts none until it is false
+    again."""
+    trigger: Trigger = Trigger()
+    """When further runs start."""
+    retry: RetryPolicy = RetryPolicy()
+    """What happens after a failure that time may heal."""
+    active_deadline_seconds: Annotated[int, Field(ge=60, le=31536000)] | None = None
+    """How long one run may take, in seconds; no limit by default."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
+    """How long a finished run's Job and pod (and with it its log) are kept, in seconds."""
+    successful_runs_history_limit: Annotated[int, Field(ge=1, le=5)] = 3
+    """How many successful runs status.runs lists."""
+    failed_runs_history_limit: Annotated[int, Field(ge=1, le=5)] = 5
+    """How many failed runs status.runs lists."""
+    pod_template: PodTemplate = PodTemplate()
+    """Where and with what resources the pods run."""
+
+    @model_validator(mode="after")
+    def _two_mailboxes(self) -> Self:
+        a, b = self.source, self.destination
+        if (a.host.lower(), a.effective_port, a.username) == (
+            b.host.lower(),
+            b.effective_port,
+            b.username,
+        ):
+            msg = (
+                f"source and destination are the same mailbox: {a.username!r} at "
+                f"{a.host}:{a.effective_port}"
+            )
+            raise ValueError(msg)
+        return self
