@@ -45,8 +45,7 @@ class ApiModel(BaseModel):
     )
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the JSON form of this object as plain Python: camelCase, absent fields left
-        out."""
+        """Return this object in JSON's types: camelCase names, absent fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

@@ -1,5 +1,4 @@
-"""Condition types and reasons, and the reasons of Events: one list for all who write or read
-them."""
+"""Condition types, condition reasons and Event reasons: one list for writers and readers."""
 
 from __future__ import annotations
 

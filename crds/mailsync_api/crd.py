@@ -1,4 +1,4 @@
-"""Render the CustomResourceDefinitions from the models: ``python -m mailsync_api.crd --write crds``.
+"""Render the CRDs from the models: ``python -m mailsync_api.crd --write crds``.
 
 Kubernetes wants structural schemas: no references, no ``anyOf`` for an absent value, no titles. The
 text form is JSON's subset of YAML with sorted layout, so that no YAML library is needed here.
@@ -11,9 +11,8 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mailsync_api.base import ApiModel
 from mailsync_api.names import (
     CATEGORY,
     GROUP,
@@ -25,19 +24,36 @@ from mailsync_api.names import (
 from mailsync_api.spec import MailSyncSpec
 from mailsync_api.status import MailSyncStatus
 
-__all__ = ["crds", "main", "mailsync_crd", "render_yaml", "structural_schema"]
+if TYPE_CHECKING:
+    from mailsync_api.base import ApiModel
+
+__all__ = ["crds", "mailsync_crd", "main", "render_yaml", "structural_schema"]
 
 _DROPPED: Final = frozenset({"title", "$defs", "discriminator", "const"})
 _PLAIN: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_./-]*$")
 _RESERVED: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"})
 
 
-def structural_schema(model: type[ApiModel]) -> dict[str, Any]:
-    """Return the OpenAPI v3 structural schema of a model."""
+def structural_schema(model: type[ApiModel], *, defaults: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI v3 structural schema of a model, with its defaults or without."""
     schema = model.model_json_schema(mode="validation")
-    result = _convert(schema, schema.get("$defs", {}))
-    assert isinstance(result, dict)  # noqa: S101  a schema's root is an object
-    return result
+    result: dict[str, Any] = _convert(schema, schema.get("$defs", {}))
+    return result if defaults else _without_defaults(result)
+
+
+def _without_defaults(node: Any) -> Any:  # noqa: ANN401  any JSON
+    if isinstance(node, list):
+        return [_without_defaults(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    # A field may be named "default", but then its value is a schema, under "properties".
+    return {
+        key: {name: _without_defaults(sub) for name, sub in value.items()}
+        if key == "properties"
+        else _without_defaults(value)
+        for key, value in node.items()
+        if key != "default"
+    }
 
 
 def _convert(node: Any, defs: dict[str, Any]) -> Any:  # noqa: ANN401  any JSON
@@ -45,7 +61,8 @@ def _convert(node: Any, defs: dict[str, Any]) -> Any:  # noqa: ANN401  any JSON
         return [_convert(item, defs) for item in node]
     if not isinstance(node, dict):
         return node
-    node = _without_null(_dereferenced(node, defs))
+    # An optional model is a union of null and a reference, so the order matters, twice.
+    node = _dereferenced(_without_null(_dereferenced(node, defs)), defs)
     out: dict[str, Any] = {}
     for key, value in node.items():
         if key in _DROPPED:
@@ -91,11 +108,21 @@ def _kubernetes_forms(out: dict[str, Any]) -> dict[str, Any]:
         out.setdefault("format", "int64" if out.get("maximum", 2**63) > 2**31 - 1 else "int32")
     if out.get("type") == "object" and "maxItems" in out:
         out["maxProperties"] = out.pop("maxItems")
-    if out.get("default", ...) is None:
-        del out["default"]
+    if "default" in out:
+        default = _without_absent(out.pop("default"))
+        # An empty default would only be noise in the stored object.
+        if default not in (None, {}, []):
+            out["default"] = default
     if "enum" in out:
         out.setdefault("type", "string")
     return out
+
+
+def _without_absent(default: Any) -> Any:  # noqa: ANN401  any JSON
+    if not isinstance(default, dict):
+        return default
+    cleaned = {key: _without_absent(value) for key, value in default.items()}
+    return {key: value for key, value in cleaned.items() if value not in (None, {}, [])}
 
 
 def _columns() -> list[dict[str, Any]]:
@@ -154,7 +181,7 @@ def mailsync_crd() -> dict[str, Any]:
             "kind": {"type": "string", "description": f"{KIND_MAILSYNC}."},
             "metadata": {"type": "object"},
             "spec": structural_schema(MailSyncSpec),
-            "status": structural_schema(MailSyncStatus),
+            "status": structural_schema(MailSyncStatus, defaults=False),
         },
     }
     return {

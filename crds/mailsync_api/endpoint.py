@@ -116,8 +116,10 @@ class CaRef(ApiModel):
 
 
 class TLSPolicy(ApiModel):
-    """How the connection is protected. Nothing is sent before it holds: no credentials, no commands
-    but those that start TLS. What was negotiated is shown in status.tls.
+    """How the connection is protected.
+
+    Nothing is sent before it holds: no credentials, no commands but those that start TLS. What was
+    negotiated is shown in status.tls.
     """
 
     model_config = cel(

@@ -1,5 +1,4 @@
-"""What a user may set on the pods of a MailSync: where and with what they run, never what they
-run."""
+"""What a user may set on the pods: where and with what they run, never what they run."""
 
 from __future__ import annotations
 

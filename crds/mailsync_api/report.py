@@ -1,8 +1,8 @@
 """What the engine says: JSON lines on stdout, and the verdict in the termination message.
 
-Every line is one object with ``type`` and ``time``. ``progress`` and ``session`` lines come while it
-runs, one ``report`` line is the last. The verdict, at most 3 KiB, is what a lost log still leaves.
-No line holds passwords, subjects or bodies.
+Every line is one object with ``type`` and ``time``. ``progress`` and ``session`` lines come while
+it runs, one ``report`` line is the last. The verdict, at most 3 KiB, is what a lost log still
+leaves. No line holds passwords, subjects or bodies.
 """
 
 from __future__ import annotations

@@ -44,9 +44,11 @@ FolderPattern = Annotated[
 
 
 class FolderSelection(ApiModel):
-    """Which folders of the source are migrated. Names are written as people read them: Unicode,
-    levels separated by a slash whatever the server uses, the personal namespace's prefix left
-    out."""
+    """Which folders of the source are migrated.
+
+    Names are written as people read them: Unicode, levels separated by a slash whatever the server
+    uses, the personal namespace's prefix left out.
+    """
 
     include: Annotated[list[FolderPattern], Field(max_length=200)] = []
     """Folders to migrate; all when empty. Globs: ? is one character, * any within one level, **
