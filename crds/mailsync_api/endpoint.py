@@ -10,7 +10,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from mailsync_api.base import ApiModel
-from mailsync_api.schema import cel
+from mailsync_api.schema import cel, cel_value
 
 __all__ = [
     "IMAPS_PORT",
@@ -34,6 +34,11 @@ IMAPS_PORT: Final = 993
 """IMAP with implicit TLS (RFC 8314 section 3.2)."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# For the API server: labels and dots, or an IPv6 address, told by its two colons.
+_HOST_RE2: Final = (
+    "^([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?([.][A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*[.]?"
+    "|[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$"
+)
 
 
 class Side(StrEnum):
@@ -98,7 +103,13 @@ DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA
 Host = Annotated[
     str,
     Field(
-        min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_:]([A-Za-z0-9_.:-]*[A-Za-z0-9_.:])?$"
+        min_length=1,
+        max_length=253,
+        json_schema_extra=cel_value(
+            f"self.matches('{_HOST_RE2}')",
+            "'\\'' + self + '\\' is neither a host name nor an IP address"
+            " (no scheme, no port, no path)'",
+        ),
     ),
     AfterValidator(_check_host),
 ]

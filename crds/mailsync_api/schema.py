@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-__all__ = ["cel", "list_map", "list_set", "preserve_unknown"]
+__all__ = ["cel", "cel_value", "list_map", "list_set", "preserve_unknown"]
 
 
 def cel(*rules: tuple[str, str]) -> ConfigDict:
@@ -18,6 +18,11 @@ def cel(*rules: tuple[str, str]) -> ConfigDict:
             ]
         }
     )
+
+
+def cel_value(rule: str, message_expression: str) -> dict[str, Any]:
+    """Return the schema of a scalar with a CEL rule whose message may name the value."""
+    return {"x-kubernetes-validations": [{"rule": rule, "messageExpression": message_expression}]}
 
 
 def list_map(*keys: str) -> dict[str, Any]:
