@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from mailsync_api.exitcodes import (
@@ -33,3 +36,13 @@ def test_another_attempt_is_never_made_where_only_a_person_can_help() -> None:
 @pytest.mark.parametrize(("code", "expected"), [(77, 77), (137, 70), (1, 70), (143, 143), (0, 0)])
 def test_a_foreign_exit_code_counts_as_internal(code: int, expected: int) -> None:
     assert exit_info(code).code == expected
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    said = [line for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert said == [
+        f"| {int(row.code)} | {row.meaning} | {row.retry.value} | {row.action.value} "
+        f"| `{row.reason.value}` |"
+        for row in EXIT_TABLE.values()
+    ]
