@@ -46,7 +46,7 @@ class CommandError(ToolingError):
 
 
 def run(
-    arguments: Sequence[str | Path],
+    arguments: Sequence[object],
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -59,6 +59,8 @@ def run(
 
     Parameters
     ----------
+    arguments
+        The program and its arguments, strings or paths; there is no shell in between.
     env
         Variables added to the current environment.
     quiet

@@ -7,16 +7,15 @@ import (
 
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/health"
-	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 func init() {
 	dnsserver.Directives = []string{
-		"errors", "health", "ready", "cache", "hosts", "kubernetes", "forward",
+		"errors", "health", "ready", "cache", "kubernetes", "template",
 	}
 }
 

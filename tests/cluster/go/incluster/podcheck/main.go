@@ -52,7 +52,12 @@ func check(name, url string) {
 	}
 	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
 	note("dns", strings.Join(addresses, ","), err)
+	// A Service just made is refused until kube-proxy knows its endpoints.
 	body, err := get(ctx, http.DefaultClient, url, "")
+	for err != nil && ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+		body, err = get(ctx, http.DefaultClient, url, "")
+	}
 	note("service", body, err)
 	version, err := apiVersion(ctx)
 	note("api", version, err)

@@ -1,0 +1,142 @@
+"""A single-node cluster on this machine: the provider for Linux and root without Docker."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tests.cluster.binaries import binaries
+from tests.cluster.bringup import CONTAINERD_NAMESPACE, bring_up, import_archive
+from tests.cluster.cache import cache_root, locked
+from tests.cluster.commands import PROGRAMS
+from tests.cluster.health import healthy, node_ready
+from tests.cluster.images import exported, find_image
+from tests.cluster.interface import Component, Tools
+from tests.cluster.layout import Layout
+from tests.cluster.packages import ensure
+from tests.cluster.processes import alive
+from tests.cluster.record import Record, read_record
+from tests.cluster.shell import ToolingError, run, say, step
+from tests.cluster.takedown import take_down
+
+__all__ = ["LocalProvider"]
+
+_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "etcd-server", "nftables")
+_DEBIAN_PROGRAMS = {"etcd": "/usr/bin/etcd", "containerd": "/usr/bin/containerd"}
+_BUILT = tuple(name for name in PROGRAMS if name not in _DEBIAN_PROGRAMS)
+
+
+class LocalProvider:
+    """The cluster of this machine; there is one at a time, whichever cache folder it uses."""
+
+    name = "local"
+
+    def __init__(self, layout: Layout | None = None) -> None:
+        self._own = layout or Layout(state=cache_root() / "cluster")
+
+    def up(self) -> None:
+        """See `ClusterProvider.up`; a cluster that is not whole is taken down and made anew."""
+        _check_user()
+        ensure(*_PACKAGES, "iproute2")
+        paths = binaries([*_BUILT, "kubectl", "helm", "coredns", "pause"])
+        paths |= {name: Path(path) for name, path in _DEBIAN_PROGRAMS.items()}
+        with locked("cluster"):
+            components = self.status()
+            if components and all(component.healthy for component in components):
+                say(f"The local cluster is up: {self.kubeconfig()}")
+                return
+            self._take_down()
+            with step("local cluster"):
+                bring_up(self._own, paths)
+            say(f"The local cluster is up: {self.kubeconfig()}")
+
+    def down(self) -> None:
+        """See `ClusterProvider.down`."""
+        _check_user()
+        with locked("cluster"):
+            if not self._take_down():
+                say("The local cluster is down already.")
+
+    def status(self) -> list[Component]:
+        """See `ClusterProvider.status`: one line for each program, one for the node."""
+        record = read_record(self._own)
+        if record is None:
+            return []
+        layout = self._layout()
+        components = [_component(name, record, layout) for name in PROGRAMS]
+        ready = components[1].healthy and node_ready(self.tools().kubectl, layout)
+        return [*components, Component("node", ready, "Ready" if ready else "not Ready")]
+
+    def load(self, image: str) -> str:
+        """See `ClusterProvider.load`; an image that the node has already is not sent again."""
+        layout = self._layout()
+        if Path(image).is_file():
+            with exported(image) as (archive, names):
+                import_archive(layout, archive)
+            return names[0]
+        found = find_image(image)
+        # The note is next to containerd's own storage, so both go at the same time.
+        note = layout.state / "loaded" / found.reference.replace("/", "_")
+        known = note.read_text(encoding="utf-8") if note.exists() else ""
+        if known == found.identity and _has(layout, found.reference):
+            return found.reference
+        with step(f"loading {found.reference} into the node"):
+            with exported(found) as (archive, _):
+                import_archive(layout, archive)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(found.identity, encoding="utf-8")
+        return found.reference
+
+    def kubeconfig(self) -> Path:
+        """See `ClusterProvider.kubeconfig`."""
+        return self._layout().kubeconfig
+
+    def tools(self) -> Tools:
+        """See `ClusterProvider.tools`: those that are built with the cluster."""
+        paths = _tool_paths()
+        return Tools(kubectl=paths["kubectl"], helm=paths["helm"])
+
+    def _layout(self) -> Layout:
+        """Layout of the running cluster, which another cache folder may hold."""
+        record = read_record(self._own)
+        return dataclasses.replace(self._own, state=record.state) if record else self._own
+
+    def _take_down(self) -> bool:
+        record = read_record(self._own)
+        if record is None and not self._own.runtime.exists():
+            # After a reboot only files of the last run are left.
+            shutil.rmtree(self._own.state, ignore_errors=True)
+            return False
+        with step("taking the local cluster down"):
+            take_down(self._own, record or Record(state=self._own.state))
+        return True
+
+
+@functools.cache
+def _tool_paths() -> dict[str, Path]:
+    return binaries(["kubectl", "helm"])
+
+
+def _component(name: str, record: Record, layout: Layout) -> Component:
+    daemon = record.daemon(name)
+    if daemon is None:
+        return Component(name, healthy=False, detail="not started")
+    if not alive(daemon):
+        return Component(name, healthy=False, detail=f"process {daemon.pid} ended")
+    return Component(name, healthy(name, layout), f"process {daemon.pid}")
+
+
+def _has(layout: Layout, reference: str) -> bool:
+    ctr = ["ctr", "--address", layout.containerd_socket, "--namespace", CONTAINERD_NAMESPACE]
+    return bool(run([*ctr, "images", "list", "--quiet", f"name=={reference}"]).stdout.strip())
+
+
+def _check_user() -> None:
+    if sys.platform != "linux":
+        raise ToolingError("the local cluster needs Linux; use kind, or CONTEXT=NAME")
+    if os.geteuid() != 0:
+        raise ToolingError("the local cluster needs root; use kind, or CONTEXT=NAME")
