@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from mailsync_api.schema import cel_value
+
 __all__ = [
     "MAX_INT64",
     "ApiModel",
@@ -22,6 +24,7 @@ __all__ = [
     "Count",
     "MessageText",
     "OpenApiModel",
+    "PrintableText",
     "Time",
     "format_time",
 ]
@@ -71,6 +74,26 @@ Time = Annotated[
     PlainSerializer(format_time, return_type=str, when_used="json"),
 ]
 """A point in time: RFC 3339, whole seconds, always with a time zone."""
+
+
+def _printable(value: str) -> str:
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in value):
+        msg = f"{value!r} holds a control character: IMAP commands are lines, remove it"
+        raise ValueError(msg)
+    return value
+
+
+PrintableText = Annotated[
+    str,
+    AfterValidator(_printable),
+    Field(
+        json_schema_extra=cel_value(
+            r"!self.matches('[\\x00-\\x1F\\x7F]')",
+            "'holds a control character: IMAP commands are lines, remove it'",
+        )
+    ),
+]
+"""A text without control characters."""
 
 Count = Annotated[int, Field(ge=0, le=MAX_INT64)]
 """A number of things, 0 or more."""

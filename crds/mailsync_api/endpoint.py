@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mailsync_api.base import ApiModel
+from mailsync_api.base import ApiModel, PrintableText
 from mailsync_api.schema import cel, cel_value
 
 __all__ = [
@@ -212,7 +212,7 @@ class MailAccount(ApiModel):
     """The TCP port: by default 993 with tls.mode Implicit, else 143."""
     tls: TLSPolicy = TLSPolicy()
     """How the connection is protected: TLS from the start and full verification by default."""
-    username: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1F\x7F]+$")]
+    username: Annotated[PrintableText, Field(min_length=1, max_length=512)]
     """The user name, usually the mail address."""
     authentication: Authentication
     """How to log in."""

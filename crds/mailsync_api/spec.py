@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mailsync_api.base import ApiModel
+from mailsync_api.base import ApiModel, PrintableText
 from mailsync_api.endpoint import MailAccount
 from mailsync_api.podtemplate import PodTemplate
 from mailsync_api.schema import cel
@@ -37,8 +37,8 @@ def _check_pattern(value: str) -> str:
 
 
 FolderPattern = Annotated[
-    str,
-    Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1F\x7F]+$"),
+    PrintableText,
+    Field(min_length=1, max_length=1024),
     AfterValidator(_check_pattern),
 ]
 

@@ -30,7 +30,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "spec.destination.tls",
         "choose mode",
     ),
-    ("line break in user", {"source": {"username": "a\r\nX"}}, "spec.source.username", "pattern"),
+    ("line break in user", {"source": {"username": "a\r\nX"}}, "spec.source.username", "control"),
     ("unknown field", {"sauce": {}}, "spec.sauce", "not permitted"),
     ("regular expression", {"folders": {"include": ["re:("]}}, "spec.folders.include.0", "'re:('"),
     (
