@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from tests.cluster.archive import archive_names
 from tests.cluster.binaries import binaries
 from tests.cluster.bringup import CONTAINERD_NAMESPACE, bring_up, import_archive
 from tests.cluster.cache import cache_root, locked
@@ -74,22 +75,23 @@ class LocalProvider:
     def load(self, image: str) -> str:
         """See `ClusterProvider.load`; an image that the node has already is not sent again."""
         layout = self._layout()
-        if Path(image).is_file():
-            with exported(image) as (archive, names):
-                import_archive(layout, archive)
-            return names[0]
-        found = find_image(image)
+        if not read_record(self._own):
+            raise ToolingError("the local cluster is down; bring it up before loading images")
+        source = image if Path(image).is_file() else find_image(image)
+        if isinstance(source, str):
+            reference, identity = archive_names(Path(source))[0], _stamp(Path(source))
+        else:
+            reference, identity = source.reference, source.identity
         # The note is next to containerd's own storage, so both go at the same time.
-        note = layout.state / "loaded" / found.reference.replace("/", "_")
+        note = layout.state / "loaded" / reference.replace("/", "_")
         known = note.read_text(encoding="utf-8") if note.exists() else ""
-        if known == found.identity and _has(layout, found.reference):
-            return found.reference
-        with step(f"loading {found.reference} into the node"):
-            with exported(found) as (archive, _):
-                import_archive(layout, archive)
-            note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(found.identity, encoding="utf-8")
-        return found.reference
+        if known == identity and _has(layout, reference):
+            return reference
+        with step(f"loading {reference} into the node"), exported(source) as (archive, _):
+            import_archive(layout, archive)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(identity, encoding="utf-8")
+        return reference
 
     def kubeconfig(self) -> Path:
         """See `ClusterProvider.kubeconfig`."""
@@ -128,6 +130,12 @@ def _component(name: str, record: Record, layout: Layout) -> Component:
     if not alive(daemon):
         return Component(name, healthy=False, detail=f"process {daemon.pid} ended")
     return Component(name, healthy(name, layout), f"process {daemon.pid}")
+
+
+def _stamp(archive: Path) -> str:
+    """Tell one version of a file from the next without reading it: images are large."""
+    status = archive.stat()
+    return f"{archive.absolute()} {status.st_size} {status.st_mtime_ns}"
 
 
 def _has(layout: Layout, reference: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import urllib.request
@@ -14,6 +13,7 @@ import pytest
 
 from tests.cluster.archive import image_reference, write_image
 from tests.cluster.binaries import binary
+from tests.cluster.existing import ContextProvider
 from tests.cluster.interface import render_status
 from tests.cluster.processes import wait_until
 from tests.cluster.shell import CommandError, run
@@ -68,7 +68,7 @@ def image(cluster: ClusterProvider, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def namespace(cluster: ClusterProvider) -> Iterator[Namespace]:
-    """A namespace of this run that refuses any pod that is not "restricted"."""
+    """Make a namespace for this run that refuses any pod that is not "restricted"."""
     here = Namespace(cluster, f"tooling-{uuid.uuid4().hex[:8]}")
     here.run("create", "namespace", here.name)
     here.run("label", "namespace", here.name, "pod-security.kubernetes.io/enforce=restricted")
@@ -219,17 +219,14 @@ def test_a_second_up_changes_nothing(cluster: ClusterProvider) -> None:
     assert cluster.status() == before
 
 
-@pytest.mark.skipif("CONTEXT" in os.environ, reason="a context is tried from the local cluster")
 def test_the_cluster_serves_as_an_existing_context(
     cluster: ClusterProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.cluster.existing import ContextProvider
-
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig()))
     current = run([cluster.tools().kubectl, "config", "current-context"]).stdout.strip()
     existing = ContextProvider(current)
     existing.up()
-    assert next(component.name for component in existing.status()) == "API server"
+    assert existing.status()[0].name == "API server"
     assert all(component.healthy for component in existing.status())
     copy = existing.kubeconfig()
     existing.down()

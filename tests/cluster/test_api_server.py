@@ -1,0 +1,45 @@
+"""The CRD on a real API server: bad input is refused by field, in words that help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cluster.shell import CommandError
+from tests.support.builders import manifest
+from tests.support.kube import Kube
+from tests.unit_api.test_models import BAD
+
+pytestmark = pytest.mark.cluster
+
+# What CEL cannot check; the operator says it on the status instead (see test_failures).
+_BEYOND_THE_API_SERVER = {"regular expression"}
+_REFUSED = [bad for bad in BAD if bad[0] not in _BEYOND_THE_API_SERVER]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"), [bad[1:3] for bad in _REFUSED], ids=[bad[0] for bad in _REFUSED]
+)
+def test_bad_input_is_refused_by_field(mailsync_crd: Kube, spec: dict[str, Any], field: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        mailsync_crd.dry_run(manifest(**spec))
+    assert field in caught.value.output
+
+
+def test_defaults_are_visible_in_the_stored_object(mailsync_crd: Kube) -> None:
+    stored = mailsync_crd.dry_run(manifest())["spec"]
+    assert stored["source"]["tls"] == {
+        "mode": "Implicit",
+        "verify": "Full",
+        "minVersion": "TLSv1.2",
+    }
+    assert stored["retry"]["backoffLimit"] == 3
+    assert stored["mode"] == "Sync"
+
+
+def test_explain_reads_like_documentation(mailsync_crd: Kube) -> None:
+    text = mailsync_crd.run("explain", "mailsync.spec.source.tls")
+    for words in ("Implicit, StartTLS, None", "with\n    nothing sent", "impostors"):
+        assert words.split()[0] in text
+    assert "<no description>" not in mailsync_crd.run("explain", "mailsync", "--recursive")
