@@ -143,7 +143,7 @@ def secret(name: str, **data: str) -> dict[str, Any]:
 
 
 def _pod(server: DovecotPod) -> dict[str, Any]:
-    folders = {
+    folders: dict[str, dict[str, Any]] = {
         "/etc/dovecot/conf": {"configMap": {"name": server.name}},
         "/etc/dovecot/users": {"secret": {"secretName": f"{server.name}-users"}},
         "/run/dovecot": {"emptyDir": {"medium": "Memory"}},

@@ -99,7 +99,7 @@ class Kube:
         found: KubeObject | None = json.loads(text) if text else None
         return found
 
-    def list(self, kind: str, selector: str = "") -> list[KubeObject]:
+    def all_of(self, kind: str, selector: str = "") -> list[KubeObject]:
         """Return the objects of a kind, those with the labels of ``selector`` if given."""
         chosen = ["-l", selector] if selector else []
         items: list[KubeObject] = json.loads(self.run("get", kind, *chosen, "-o", "json"))["items"]
