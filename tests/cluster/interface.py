@@ -69,7 +69,7 @@ def render_status(components: list[Component]) -> str:
     """Render a table for people."""
     if not components:
         return "The cluster is down."
-    width = max(len(component.name) for component in components)
+    width = max(len(name) for name in ("COMPONENT", *(each.name for each in components)))
     lines = [f"{'COMPONENT':<{width}}  HEALTHY  DETAIL"]
     for component in components:
         word = "yes" if component.healthy else "no"
