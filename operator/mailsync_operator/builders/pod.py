@@ -1,0 +1,143 @@
+"""The engine's pod: Pod Security "restricted", no API token, Secrets as files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from kubernetes.aio.client import models as k8s
+
+from mailsync_api import names
+from mailsync_api.endpoint import CaRefKind, MailAccount, Side, TLSMode
+from mailsync_operator.pending import CA_SUFFIX
+
+if TYPE_CHECKING:
+    from mailsync_api.podtemplate import PodTemplate
+    from mailsync_api.spec import MailSyncSpec
+
+__all__ = ["ENGINE_USER", "engine_pod_spec"]
+
+ENGINE_USER: Final = 65532
+"""User and group of the engine; the images have the same."""
+_SECRET_MODE: Final = 0o440
+_GRACE_SECONDS: Final = 30
+_REQUESTS: Final = {"cpu": "100m", "memory": "128Mi"}
+_LIMITS: Final = {"memory": "512Mi"}
+
+
+def engine_pod_spec(
+    spec: MailSyncSpec, *, image: str, pull_policy: str, text: str
+) -> k8s.V1PodSpec:
+    """Return the pod's spec; ``text`` is the engine's input as JSON."""
+    sides = ((Side.SOURCE, spec.source), (Side.DESTINATION, spec.destination))
+    volumes = [volume for side, account in sides for volume in _volumes(side, account)]
+    mounts = [mount for side, account in sides for mount in _mounts(side, account)]
+    container = k8s.V1Container(
+        name=names.ENGINE_CONTAINER,
+        image=image,
+        image_pull_policy=pull_policy,
+        command=["mailsync-job"],
+        env=[k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))],
+        resources=_resources(spec.pod_template),
+        termination_message_path=names.TERMINATION_MESSAGE_PATH,
+        termination_message_policy="File",
+        security_context=k8s.V1SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+            capabilities=k8s.V1Capabilities(drop=["ALL"]),
+        ),
+        volume_mounts=[*mounts, k8s.V1VolumeMount(name="tmp", mount_path="/tmp")],  # noqa: S108  the pod's own
+    )
+    scratch = k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit="64Mi")
+    return k8s.V1PodSpec(
+        containers=[container],
+        volumes=[*volumes, k8s.V1Volume(name="tmp", empty_dir=scratch)],
+        restart_policy="Never",
+        automount_service_account_token=False,
+        enable_service_links=False,
+        termination_grace_period_seconds=_GRACE_SECONDS,
+        security_context=k8s.V1PodSecurityContext(
+            run_as_non_root=True,
+            run_as_user=ENGINE_USER,
+            run_as_group=ENGINE_USER,
+            fs_group=ENGINE_USER,
+            seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+        ),
+        **_placement(spec.pod_template),
+    )
+
+
+def _verbatim(text: str) -> str:
+    # $(NAME) in a value is a reference to another variable; $$ is a dollar sign (core/v1 EnvVar).
+    return text.replace("$", "$$")
+
+
+def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
+    if template.resources is None:
+        return k8s.V1ResourceRequirements(requests=dict(_REQUESTS), limits=dict(_LIMITS))
+    return k8s.V1ResourceRequirements(
+        requests=template.resources.requests, limits=template.resources.limits
+    )
+
+
+def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    secret = account.authentication.secret_ref
+    password = k8s.V1Volume(
+        name=side.value,
+        secret=k8s.V1SecretVolumeSource(
+            secret_name=secret.name,
+            default_mode=_SECRET_MODE,
+            # One key only: what else the Secret holds is none of the engine's business.
+            items=[k8s.V1KeyToPath(key=secret.password_key, path=names.PASSWORD_FILE_NAME)],
+        ),
+    )
+    ref = account.tls.ca_ref
+    if ref is None or account.tls.mode is TLSMode.NONE:
+        return [password]
+    items = [k8s.V1KeyToPath(key=ref.key, path=names.CA_FILE_NAME)]
+    source: dict[str, Any]
+    if ref.kind is CaRefKind.SECRET:
+        source = {
+            "secret": k8s.V1SecretVolumeSource(
+                secret_name=ref.name, default_mode=_SECRET_MODE, items=items
+            )
+        }
+    else:
+        source = {
+            "config_map": k8s.V1ConfigMapVolumeSource(
+                name=ref.name, default_mode=_SECRET_MODE, items=items
+            )
+        }
+    return [password, k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
+
+
+def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:
+    paths = {
+        side.value: f"{names.SECRETS_ROOT}/{side}",
+        f"{side}{CA_SUFFIX}": f"{names.SECRETS_ROOT}/{side}{CA_SUFFIX}",
+    }
+    return [
+        k8s.V1VolumeMount(name=volume.name, mount_path=paths[volume.name], read_only=True)
+        for volume in _volumes(side, account)
+    ]
+
+
+def _placement(template: PodTemplate) -> dict[str, Any]:
+    """Return where the pod runs, as the user asked."""
+    wire = template.to_wire()
+    fields: dict[str, Any] = {
+        "node_selector": wire.get("nodeSelector"),
+        "tolerations": [k8s.V1Toleration.from_dict(item) for item in wire.get("tolerations", [])],
+        "affinity": k8s.V1Affinity.from_dict(wire["affinity"]) if "affinity" in wire else None,
+        "topology_spread_constraints": [
+            k8s.V1TopologySpreadConstraint.from_dict(item)
+            for item in wire.get("topologySpreadConstraints", [])
+        ],
+        "priority_class_name": wire.get("priorityClassName"),
+        "service_account_name": wire.get("serviceAccountName"),
+        "image_pull_secrets": [
+            k8s.V1LocalObjectReference.from_dict(item) for item in wire.get("imagePullSecrets", [])
+        ],
+        "runtime_class_name": wire.get("runtimeClassName"),
+    }
+    return {name: value for name, value in fields.items() if value}

@@ -1,0 +1,239 @@
+"""What each state says in the conditions: one function for each, so that the texts stand together.
+
+Every function returns what to claim when its first line is the case.
+
+``Succeeded`` carries the state in its reason, and is Unknown until the migration is over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.conditions import ConditionStatus, ConditionType, Reason
+from mailsync_api.endpoint import TLSVerify
+from mailsync_api.exitcodes import ExitCode
+from mailsync_api.status import (
+    CurrentRun,
+    MailSyncStatus,
+    RunRecord,
+    RunResult,
+    RunType,
+    TLSStatus,
+)
+from mailsync_operator import conditions
+from mailsync_operator.conditions import Claim, false, true, unknown
+
+if TYPE_CHECKING:
+    from mailsync_api.spec import RetryPolicy
+    from mailsync_operator.snapshot import PodSnapshot
+
+__all__ = [
+    "at_rest",
+    "blocked",
+    "compared",
+    "due",
+    "invalid",
+    "not_synced",
+    "pending",
+    "running",
+    "suspended",
+    "sync_unknown",
+    "synced",
+    "tls_facts",
+    "tls_refused",
+    "waiting",
+]
+
+_SUCCEEDED: Final = ConditionType.SUCCEEDED
+_READY: Final = ConditionType.READY
+_STALLED: Final = ConditionType.STALLED
+_SYNCED: Final = ConditionType.SYNCED
+_TLS: Final = ConditionType.TLS_SECURED
+_CURE: Final = (
+    "When that is done, change spec.trigger.manual (any new text) or the spec, and it runs again"
+)
+
+
+def _ready(status: MailSyncStatus) -> Claim:
+    last = status.last_run
+    if last is None:
+        return unknown(_READY, Reason.NOT_YET_KNOWN, "no run has ended yet")
+    if last.result is RunResult.SUCCEEDED:
+        return true(_READY, Reason.AS_EXPECTED, "the last run succeeded")
+    return false(_READY, last.reason, last.message)
+
+
+def _not_stalled() -> Claim:
+    return false(_STALLED, Reason.AS_EXPECTED)
+
+
+def _sentence(text: str) -> str:
+    return text.rstrip(". ") + ". "
+
+
+# --- a run is under way ---
+
+
+def pending(status: MailSyncStatus, run: CurrentRun) -> tuple[Claim, ...]:
+    """The Job is there, its pod does not run yet."""  # noqa: D401  a state, not a command
+    text = f"run {run.number} ({run.type}) waits for its pod to start"
+    return unknown(_SUCCEEDED, Reason.PENDING, text), _ready(status), _not_stalled()
+
+
+def blocked(reason: Reason, message: str) -> tuple[Claim, ...]:
+    """Something that a person or the cluster must provide keeps the pod from starting."""
+    return (
+        unknown(_SUCCEEDED, Reason.PENDING, message),
+        false(_READY, reason, message),
+        _not_stalled(),
+    )
+
+
+def running(status: MailSyncStatus, run: CurrentRun, pod: PodSnapshot) -> tuple[Claim, ...]:
+    """The engine works, or is between two attempts."""  # noqa: D401  a state, not a command
+    reason = Reason.INITIAL_SYNC if run.type is RunType.INITIAL else Reason.DELTA_SYNC
+    text = f"run {run.number} is under way in pod {pod.name}"
+    if pod.termination is not None:
+        text = (
+            f"pod {pod.name} of run {run.number} ended with exit code "
+            f"{pod.termination.exit_code}; the Job decides whether another one follows"
+        )
+    return unknown(_SUCCEEDED, reason, text), _ready(status), _not_stalled()
+
+
+def suspended(message: str) -> tuple[Claim, ...]:
+    """Nothing runs, on purpose."""
+    return (
+        unknown(_SUCCEEDED, Reason.SUSPENDED, message),
+        false(_READY, Reason.SUSPENDED, message),
+        _not_stalled(),
+    )
+
+
+# --- no run is under way ---
+
+
+def invalid(error: str) -> tuple[Claim, ...]:
+    """The spec cannot be carried out."""  # noqa: D401  a state, not a command
+    text = f"{_sentence(error)}Correct the spec, and it runs by itself"
+    return (
+        unknown(_SUCCEEDED, Reason.INVALID_CONFIGURATION, text),
+        false(_READY, Reason.INVALID_CONFIGURATION, text),
+        true(_STALLED, Reason.INVALID_CONFIGURATION, text),
+    )
+
+
+def due(status: MailSyncStatus) -> tuple[Claim, ...]:
+    """The next run starts at once."""  # noqa: D401  a state, not a command
+    return (
+        unknown(_SUCCEEDED, Reason.PENDING, "the next run starts"),
+        _ready(status),
+        _not_stalled(),
+    )
+
+
+def waiting(status: MailSyncStatus) -> tuple[Claim, ...]:
+    """The last run failed, or was throttled, and is tried again later."""  # noqa: D401  a state, not a command
+    last = status.last_run
+    assert last is not None  # noqa: S101  only a failed run is waited for
+    throttled = last.exit_code == ExitCode.THROTTLED
+    return (
+        unknown(
+            _SUCCEEDED,
+            Reason.THROTTLED if throttled else Reason.BACKING_OFF,
+            f"{_sentence(last.message)}The next run starts at retryAfterTime",
+        ),
+        _ready(status),
+        _not_stalled(),
+    )
+
+
+def at_rest(status: MailSyncStatus, *, policy: RetryPolicy) -> tuple[Claim, ...]:
+    """Nothing is left to do: it is finished, or given up."""
+    last = status.last_run
+    assert last is not None  # noqa: S101  without a run the first one is due
+    if last.result is RunResult.SUCCEEDED:
+        return true(_SUCCEEDED, Reason.COMPLETED, _summary(last)), _ready(status), _not_stalled()
+    text = f"{_sentence(last.message)}{_CURE}"
+    if status.consecutive_failures >= policy.max_consecutive_failures > 1:
+        text = f"given up after {status.consecutive_failures} failed runs in a row. {text}"
+    return (
+        false(_SUCCEEDED, last.reason, text),
+        false(_READY, last.reason, text),
+        true(_STALLED, last.reason, text),
+    )
+
+
+def _summary(run: RunRecord) -> str:
+    verb = "would be copied" if run.dry_run else "copied"
+    return (
+        f"run {run.number} ({run.type}{', dry run' if run.dry_run else ''}): {run.messages_total} "
+        f"messages at the source, {run.messages_copied} {verb}, {run.messages_already_present} "
+        f"already there, {run.messages_skipped} skipped, in {run.duration_seconds} s"
+    )
+
+
+# --- Synced ---
+
+
+def synced(run: RunRecord) -> tuple[Claim, ...]:
+    """The destination holds what the source held when the run started."""  # noqa: D401  a state, not a command
+    if run.messages_skipped:
+        text = f"all but {run.messages_skipped} skipped messages are at the destination"
+        return (false(_SYNCED, Reason.SKIPPED_ITEMS, text),)
+    text = f"everything that was at the source when run {run.number} started is at the destination"
+    return (true(_SYNCED, Reason.COMPLETED, text),)
+
+
+def compared(status: MailSyncStatus, run: RunRecord) -> tuple[Claim, ...]:
+    """A dry run says what is missing, and changes nothing."""  # noqa: D401  a state, not a command
+    if _is_synced(status):
+        return ()
+    text = f"a dry run only: {run.messages_copied} messages would be copied"
+    return (false(_SYNCED, Reason.DRY_RUN, text),)
+
+
+def not_synced(status: MailSyncStatus, run: RunRecord) -> tuple[Claim, ...]:
+    """A failed run takes nothing back of what an earlier one achieved."""  # noqa: D401  a state, not a command
+    if _is_synced(status):
+        return ()
+    return (false(_SYNCED, run.reason, f"run {run.number} failed: {run.message}"),)
+
+
+def sync_unknown() -> Claim:
+    """The spec now asks for something else than what was synced."""  # noqa: D401  a state, not a command
+    return unknown(_SYNCED, Reason.NOT_YET_KNOWN, "the spec changed since the last run")
+
+
+def _is_synced(status: MailSyncStatus) -> bool:
+    condition = conditions.of(status, _SYNCED)
+    return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+# --- TLSSecured ---
+
+
+def tls_facts(tls: TLSStatus) -> tuple[Claim, ...]:
+    """Say what the connections are; a bad one needs no word of the other side."""
+    sides = [(name, facts) for name in ("source", "destination") if (facts := getattr(tls, name))]
+    clear = [name for name, facts in sides if not facts.secured]
+    if clear:
+        text = f"clear text to the {' and the '.join(clear)}, as tls.mode None asks for"
+        return (false(_TLS, Reason.CLEAR_TEXT, text),)
+    unverified = [name for name, facts in sides if facts.verified is TLSVerify.NONE]
+    if unverified:
+        text = f"the certificate of the {' and the '.join(unverified)} is not verified"
+        return (false(_TLS, Reason.CERTIFICATE_NOT_VERIFIED, text),)
+    if len(sides) < 2:
+        return ()
+    text = ", ".join(
+        f"{name}: {facts.protocol or 'TLS'}, {facts.cipher or 'unknown cipher'}, "
+        f"certificate verified ({facts.verified})"
+        for name, facts in sides
+    )
+    return (true(_TLS, Reason.ENCRYPTED, text),)
+
+
+def tls_refused(run: RunRecord) -> Claim:
+    """The TLS policy was not met, so nothing was sent."""  # noqa: D401  a state, not a command
+    return false(_TLS, run.reason, run.message)

@@ -1,0 +1,202 @@
+"""Requests to the API server: authentication by the Kubernetes client, plain JSON in and out.
+
+Answers are not turned into the client's models: those refuse fields that they do not know, and an
+API server may be newer than the client.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from mailsync_operator.errors import (
+    AlreadyExistsError,
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    ThrottledError,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RequestMeter", "Transport"]
+
+_TIMEOUT_SECONDS: Final = 30.0
+_APPLY: Final = "application/apply-patch+yaml"
+_JSON: Final = "application/json"
+_UNAUTHORIZED: Final = 401
+
+
+class RequestMeter(Protocol):
+    """Counts requests."""
+
+    def request(self, verb: str, code: str, seconds: float) -> None:
+        """Count one request; ``code`` is the HTTP status, or ``error`` for no answer."""
+
+
+class Transport:
+    """A connection to one API server.
+
+    In a pod it logs in as the pod's ServiceAccount and reads the token again every minute, as it
+    is rotated; elsewhere by the kubeconfig, with its exec plugins.
+    """
+
+    def __init__(self, *, meter: RequestMeter, user_agent: str) -> None:
+        self._meter = meter
+        self._user_agent = user_agent
+        self._client: client.ApiClient | None = None
+
+    async def open(self) -> None:
+        """Read the credentials.
+
+        Raises
+        ------
+        ClusterError
+            Neither a ServiceAccount nor a usable kubeconfig is there.
+        """
+        settings = client.Configuration()
+        # A proxy of the environment is for the outside world, not for the API server.
+        settings.client_session_kwargs = {"trust_env": False}
+        try:
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
+        except config.ConfigException:
+            try:
+                await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # as above
+            except config.ConfigException as error:
+                raise ClusterError(
+                    f"no credentials for an API server: not in a pod, and no kubeconfig ({error})"
+                ) from error
+        self._client = client.ApiClient(configuration=settings)
+        self._client.user_agent = self._user_agent
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()  # type: ignore[no-untyped-call]  # as in open
+
+    async def call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+    ) -> dict[str, Any]:
+        """Send a request and return the JSON object of the answer.
+
+        Raises
+        ------
+        ClusterError
+            One of the tree in ``mailsync_operator.errors``.
+        """
+        text = await self.text(verb, path, query=query, body=body, content_type=content_type)
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise TransientError(f"{verb} {path}: the answer is not JSON") from error
+        if not isinstance(value, dict):
+            raise TransientError(f"{verb} {path}: the answer is not an object")
+        return value
+
+    async def apply(self, path: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
+        """Apply an object server-side: fields of ours that are not in it are taken away."""
+        query = {"fieldManager": manager, "force": "true"}
+        return await self.call("PATCH", path, query=query, body=body, content_type=_APPLY)
+
+    async def text(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+    ) -> str:
+        """Send a request and return the answer's text; bad UTF-8 is replaced.
+
+        Raises
+        ------
+        ClusterError
+            One of the tree in ``mailsync_operator.errors``.
+        """
+        began = time.monotonic()
+        code = "error"
+        try:
+            status, data, headers = await self._send(
+                verb, path, query=query, body=body, content_type=content_type
+            )
+            code = str(status)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TransientError(f"{verb} {path}: {type(error).__name__}: {error}") from error
+        finally:
+            self._meter.request(verb, code, time.monotonic() - began)
+        text = data.decode("utf-8", errors="replace")
+        if not 200 <= status < 300:
+            raise _error(f"{verb} {path}", status, text, headers)
+        return text
+
+    async def _send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        if self._client is None:
+            raise TransientError("the connection is not open")
+        # The header dictionary is changed by the client, so it is made anew each time.
+        request = await self._client.param_serialize(
+            method=verb,
+            resource_path=path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "*/*", "Content-Type": content_type},
+            body=dict(body) if body is not None else None,
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._client.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
+        data = await answer.read()  # type: ignore[no-untyped-call]  # as in open
+        return answer.status, data, answer.headers
+
+
+def _error(what: str, status: int, text: str, headers: Mapping[str, str]) -> ClusterError:
+    """Return the error of an answer."""
+    details = _status_object(text)
+    reason = str(details.get("reason", ""))
+    message = f"{what}: {status} {reason}: {details.get('message') or text[:300]}"
+    if status == 404:
+        return NotFoundError(message)
+    if status == 409:
+        return AlreadyExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
+    if status == 429:
+        return ThrottledError(message, retry_after=_seconds(headers.get("Retry-After")))
+    if status in {_UNAUTHORIZED, 403}:
+        return ForbiddenError(message)
+    if 400 <= status < 500 and status not in {408, 410}:
+        return InvalidError(message)
+    return TransientError(message)
+
+
+def _status_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _seconds(value: str | None) -> float:
+    try:
+        return max(0.0, float(value or 1))
+    except ValueError:
+        return 1.0

@@ -1,0 +1,52 @@
+"""Deterministic names: the same MailSync and run always give the same Job, so there is one only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mailsync_api.spec import MailSyncSpec
+
+__all__ = ["job_name", "object_stem", "report_name", "spec_hash"]
+
+MAX_JOB_NAME: Final = 63
+"""Pods get the Job's name as a label's value, which may have 63 characters."""
+_HASH_LENGTH: Final = 10
+_MAX_RUN_DIGITS: Final = 10
+
+
+def object_stem(*, name: str, uid: str) -> str:
+    """Return what the names of all objects of a MailSync start with: at most 51 characters."""
+    # The object's name may have 253 characters and dots. What is cut is made up by the hash of
+    # both; the UID in it keeps a deleted and recreated MailSync from meeting its former Jobs.
+    digest = hashlib.sha256(f"{uid}/{name}".encode()).hexdigest()[:_HASH_LENGTH]
+    room = MAX_JOB_NAME - _HASH_LENGTH - _MAX_RUN_DIGITS - 2
+    return f"{name.replace('.', '-')[:room].rstrip('-')}-{digest}"
+
+
+def job_name(*, name: str, uid: str, run: int) -> str:
+    """Return the name of the Job of a run: at most 63 characters, a valid DNS label."""
+    return f"{object_stem(name=name, uid=uid)}-{run}"
+
+
+def report_name(*, name: str, uid: str) -> str:
+    """Return the name of the ConfigMap with the last report."""
+    return f"{object_stem(name=name, uid=uid)}-report"
+
+
+def spec_hash(spec: MailSyncSpec) -> str:
+    """Return a hash of what a run goes by: both accounts, the folders and the mode.
+
+    Fields at their default are left out, so that a release that adds a field with a default does
+    not make every mailbox run again.
+    """
+    wire = spec.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_defaults=True,
+        include={"source", "destination", "folders", "mode"},
+    )
+    text = json.dumps(wire, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,96 @@
+"""What one decision is made from: everything read, nothing decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from mailsync_api.spec import MailSyncSpec
+from mailsync_api.status import MailSyncStatus, Progress, TLSFacts
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mailsync_api.endpoint import Side
+    from mailsync_operator.snapshot import JobSnapshot, MailSyncObject, PodEvent, PodSnapshot
+
+__all__ = ["Feed", "Observation", "read_spec", "read_status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What the running engine said last."""
+
+    run: int
+    progress: Progress | None = None
+    tls: tuple[tuple[Side, TLSFacts], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The state of one MailSync and of all that belongs to it, at ``now``."""
+
+    now: datetime
+    mailsync: MailSyncObject
+    status: MailSyncStatus
+    spec: MailSyncSpec | None
+    spec_error: str = ""
+    """Why the spec cannot be used; empty if it can."""
+    jobs: tuple[JobSnapshot, ...] = ()
+    """All Jobs of this object."""
+    pods: tuple[PodSnapshot, ...] = ()
+    """All pods of this object, of any run."""
+    pod_events: tuple[PodEvent, ...] = ()
+    """Events about the pod that does not start yet."""
+    feed: Feed | None = None
+
+    def job(self, run: int) -> JobSnapshot | None:
+        """Return the Job of a run."""
+        return next((job for job in self.jobs if job.run == run), None)
+
+    def pods_of(self, run: int) -> tuple[PodSnapshot, ...]:
+        """Return the pods of a run, the oldest first."""
+        own = (pod for pod in self.pods if pod.run == run)
+        return tuple(sorted(own, key=lambda pod: (pod.created, pod.name)))
+
+
+def read_spec(raw: dict[str, object]) -> tuple[MailSyncSpec | None, str]:
+    """Return the spec, or None with a text that names each bad field and its value.
+
+    The CRD refuses nearly all of it on the way in; some rules (a regular expression's syntax) are
+    not expressible there, and an object may be older than a rule.
+    """
+    try:
+        return MailSyncSpec.model_validate(raw), ""
+    except ValidationError as error:
+        return None, "; ".join(_field_error(item) for item in error.errors()[:5])
+
+
+def _field_error(item: object) -> str:
+    assert isinstance(item, dict)  # noqa: S101  pydantic's ErrorDetails
+    path = "spec"
+    for part in item["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    value = item.get("input")
+    shown = f" (is {str(value)[:100]!r})" if isinstance(value, str | int | float | bool) else ""
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return f"{path}: {text}{shown}"
+
+
+def read_status(raw: dict[str, object]) -> MailSyncStatus:
+    """Return the status, without those fields that this release does not understand.
+
+    After a downgrade, or a hand at work, the rest must still hold: the number of the last run is
+    what keeps runs apart.
+    """
+    data = dict(raw)
+    for _ in range(len(data) + 1):
+        try:
+            return MailSyncStatus.model_validate(data)
+        except ValidationError as error:
+            for item in error.errors():
+                if item["loc"]:
+                    data.pop(str(item["loc"][0]), None)
+    return MailSyncStatus()

@@ -1,0 +1,140 @@
+"""Why a pod does not start, in words for the person who can change it.
+
+The operator may not read Secrets, so it learns of a missing one as everybody else does: from the
+kubelet's Events about the pod.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.conditions import Reason
+from mailsync_api.endpoint import CaRefKind, MailAccount, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mailsync_api.spec import MailSyncSpec
+    from mailsync_operator.snapshot import PodEvent, PodSnapshot
+
+__all__ = ["CA_SUFFIX", "Blocker", "find_blocker"]
+
+CA_SUFFIX: Final = "-ca"
+"""What the volume with a side's CA certificates has after the side's name."""
+
+_MOUNT: Final = re.compile(
+    r'MountVolume\.SetUp failed for volume "(?P<volume>[^"]+)" ?: (?P<why>.*)'
+)
+_STALE: Final = timedelta(minutes=3)
+"""The kubelet repeats a failing mount at least every 122 s: an older Event is about the past."""
+_PULL: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+_USUAL: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """What holds a pod back."""
+
+    reason: Reason
+    message: str
+
+
+def find_blocker(
+    pod: PodSnapshot, events: Sequence[PodEvent], *, spec: MailSyncSpec, now: datetime
+) -> Blocker | None:
+    """Return what keeps the pod from starting; None if nothing is known to."""
+    if pod.unschedulable and not pod.node:
+        return Blocker(Reason.UNSCHEDULABLE, f"no node takes the pod: {pod.unschedulable}")
+    if pod.waiting_reason in _PULL:
+        return Blocker(
+            Reason.IMAGE_PULL_FAILED,
+            f"the engine's image cannot be pulled ({pod.waiting_reason}): {pod.waiting_message}",
+        )
+    mounts = list(_mount_blockers(pod, events, spec=spec, now=now))
+    if mounts:
+        return Blocker(mounts[0].reason, "; ".join(blocker.message for blocker in mounts))
+    if pod.waiting_reason not in _USUAL:
+        return Blocker(
+            Reason.POD_NOT_STARTED,
+            f"the pod does not start ({pod.waiting_reason}): {pod.waiting_message}",
+        )
+    return None
+
+
+def _mount_blockers(
+    pod: PodSnapshot, events: Iterable[PodEvent], *, spec: MailSyncSpec, now: datetime
+) -> Iterable[Blocker]:
+    newest: dict[str, tuple[PodEvent, str]] = {}
+    for event in events:
+        found = _MOUNT.search(event.message) if event.reason == "FailedMount" else None
+        if found is None or (event.last_seen and now - event.last_seen > _STALE):
+            continue
+        known = newest.get(found["volume"])
+        if known is None or _at(event) >= _at(known[0]):
+            newest[found["volume"]] = (event, found["why"])
+    for volume in sorted(newest, reverse=True):  # source before destination
+        yield _explain(volume, newest[volume][1], namespace=pod.namespace, spec=spec)
+
+
+def _at(event: PodEvent) -> float:
+    return event.last_seen.timestamp() if event.last_seen else 0.0
+
+
+def _explain(volume: str, why: str, *, namespace: str, spec: MailSyncSpec) -> Blocker:
+    side_name = volume.removesuffix(CA_SUFFIX)
+    if side_name not in set(Side):
+        return Blocker(Reason.POD_NOT_STARTED, f'volume "{volume}" cannot be mounted: {why}')
+    side = Side(side_name)
+    account = spec.source if side is Side.SOURCE else spec.destination
+    return _explain_object(
+        _Wanted.of_ca(account) if volume.endswith(CA_SUFFIX) else _Wanted.of_password(account),
+        why,
+        where=f'of the {side} in namespace "{namespace}"',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The object that a volume is filled from."""
+
+    kind: str
+    name: str
+    key: str
+    purpose: str
+
+    @classmethod
+    def of_password(cls, account: MailAccount) -> _Wanted:
+        ref = account.authentication.secret_ref
+        return cls("Secret", ref.name, ref.password_key, "password")
+
+    @classmethod
+    def of_ca(cls, account: MailAccount) -> _Wanted:
+        ref = account.tls.ca_ref
+        if ref is None:  # the spec changed since the pod was made
+            return cls("object", "?", "?", "CA certificates")
+        return cls(ref.kind.value, ref.name, ref.key, "CA certificates")
+
+
+def _explain_object(wanted: _Wanted, why: str, *, where: str) -> Blocker:
+    secret = wanted.kind == CaRefKind.SECRET
+    if "non-existent" in why:
+        return Blocker(
+            Reason.SECRET_KEY_NOT_FOUND if secret else Reason.CONFIG_MAP_NOT_FOUND,
+            f'{wanted.kind} "{wanted.name}" with the {wanted.purpose} {where} has no key '
+            f'"{wanted.key}": add it, and the pod starts by itself',
+        )
+    if "not found" in why:
+        return Blocker(
+            Reason.SECRET_NOT_FOUND if secret else Reason.CONFIG_MAP_NOT_FOUND,
+            f'{wanted.kind} "{wanted.name}" with the {wanted.purpose} {where} does not exist '
+            f'(key "{wanted.key}"): create it, and the pod starts by itself',
+        )
+    return Blocker(
+        Reason.POD_NOT_STARTED,
+        f'{wanted.kind} "{wanted.name}" with the {wanted.purpose} {where} cannot be mounted: {why}',
+    )

@@ -1,0 +1,148 @@
+"""Puts the parts together: what lives from the operator's start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from mailsync_operator.apply import Applier
+from mailsync_operator.builders.job import Engine
+from mailsync_operator.cluster.api import KubernetesApi
+from mailsync_operator.cluster.transport import Transport
+from mailsync_operator.errors import ClusterError
+from mailsync_operator.events import EventRecorder
+from mailsync_operator.metrics import Metrics
+from mailsync_operator.progress import ProgressPoller
+from mailsync_operator.queue import WorkQueue
+from mailsync_operator.reconcile import Reconciler
+from mailsync_operator.resource_metrics import ResourceCollector
+from mailsync_operator.server import MetricsServer
+
+if TYPE_CHECKING:
+    from mailsync_operator.settings import Settings
+    from mailsync_operator.snapshot import Key
+    from mailsync_operator.view import ClusterView
+
+__all__ = ["Runtime"]
+
+STUCK_SECONDS: Final = 600.0
+"""A look at one MailSync takes a second; its slowest part, a huge log, a few minutes."""
+_LISTED_RETRY: Final = 1.0
+_log = logging.getLogger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Runtime:
+    """The running operator."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._metrics = Metrics()
+        release = version("mailsync")
+        self._transport = Transport(meter=self._metrics, user_agent=f"mailsync-operator/{release}")
+        self._api = KubernetesApi(self._transport)
+        self._queue: WorkQueue[Key] | None = None
+        self._poller: ProgressPoller | None = None
+        self._server: MetricsServer | None = None
+        self._listing: asyncio.Task[None] | None = None
+        self._listed = False
+
+    async def start(self, view: ClusterView) -> None:
+        """Log in, and start workers and server.
+
+        Raises
+        ------
+        ClusterError
+            There are no credentials for an API server.
+        OSError
+            A port is taken.
+        """
+        await self._transport.open()
+        poller = ProgressPoller(self._api, news=self.add)
+        engine = Engine(self.settings.image, self.settings.image_pull_policy)
+        reconciler = Reconciler(
+            view,
+            self._api,
+            applier=Applier(self._api, engine=engine),
+            poller=poller,
+            recorder=EventRecorder(self._api, instance=platform.node(), clock=_now),
+            meter=self._metrics,
+            clock=_now,
+        )
+        queue = WorkQueue(reconciler.reconcile, workers=self.settings.workers, meter=self._metrics)
+        collector = ResourceCollector(view, per_object=self.settings.per_object_metrics)
+        self._metrics.registry.register(collector)
+        self._metrics.queue_depth.set_function(lambda: queue.depth)
+        self._metrics.queue_delayed.set_function(lambda: queue.delayed)
+        self._server = MetricsServer(
+            self._metrics.registry, port=self.settings.metrics_port, ready=self._why_not_ready
+        )
+        await self._server.start()
+        self._queue, self._poller = queue, poller
+        queue.start()
+        poller.start()
+        self._listing = asyncio.create_task(self._await_listing(view), name="first listing")
+        _log.info("started with image %s for Jobs", self.settings.image)
+
+    async def stop(self) -> None:
+        """Finish what is under way, and stop. What is not finished, the next operator does."""
+        if self._listing is not None:
+            self._listing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listing
+        if self._poller is not None:
+            await self._poller.stop()
+        if self._queue is not None:
+            await self._queue.stop()
+        if self._server is not None:
+            await self._server.stop()
+        await self._transport.close()
+        _log.info("stopped")
+
+    def add(self, key: Key) -> None:
+        """Have a MailSync looked at."""
+        if self._queue is not None:
+            self._queue.add(key)
+
+    def check(self) -> dict[str, int]:
+        """Return what the liveness probe shows.
+
+        Raises
+        ------
+        RuntimeError
+            A worker died or hangs: only a restart helps.
+        """
+        queue, poller = self._queue, self._poller
+        if queue is None or poller is None:
+            return {"queued": 0, "delayed": 0}
+        if not queue.alive:
+            raise RuntimeError("a worker of the queue died")
+        if not poller.alive:
+            raise RuntimeError("a worker that reads logs died")
+        stuck = queue.stuck(STUCK_SECONDS)
+        if stuck:
+            raise RuntimeError(f"a worker has been on {stuck[0]} for over {STUCK_SECONDS:.0f} s")
+        return {"queued": queue.depth, "delayed": queue.delayed}
+
+    def _why_not_ready(self) -> str:
+        return "" if self._listed else "the MailSyncs are not all listed yet"
+
+    async def _await_listing(self, view: ClusterView) -> None:
+        """Wait until the watches have brought as many MailSyncs as there are."""
+        while not self._listed:
+            try:
+                there = await self._api.count_mailsyncs(self.settings.namespaces)
+                self._listed = sum(1 for _ in view.mailsyncs()) >= there
+            except ClusterError as error:
+                _log.warning("MailSyncs cannot be listed: %s", error)
+            if not self._listed:
+                await asyncio.sleep(_LISTED_RETRY)
+        _log.info("all MailSyncs are listed")
