@@ -10,7 +10,7 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 # The same interpreter with the venv module, where BASE itself has none (Debian's own python3).
 ARG BUILD_BASE=${BASE}
 
-# ---- uv, which installs what uv.lock says ---------------------------------------------------------
+# ---- uv, which installs what uv.lock says --------------------------------------------------------
 FROM ${BUILD_BASE} AS build
 # The Makefile's UV_VERSION; a test compares them.
 ARG UV_VERSION=0.13.9
@@ -30,7 +30,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/mailsync \
     UV_NO_PROGRESS=1
 WORKDIR /src
 
-# ---- the dependencies of each image: these stay as they are while only MailSync's code changes ----
+# ---- the dependencies of each image: these stay as they are while only MailSync's code changes ---
 FROM build AS dependencies-operator
 ARG UV_DEFAULT_INDEX
 ARG UV_INDEX
@@ -47,7 +47,7 @@ ARG UV_CACHE_DIR=/root/.cache/uv
 COPY pyproject.toml uv.lock ./
 RUN /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra syncjob
 
-# ---- MailSync itself, laid out as in the environment that it is copied into -----------------------
+# ---- MailSync itself, laid out as in the environment that it is copied into ----------------------
 FROM build AS project
 ARG UV_DEFAULT_INDEX
 ARG UV_INDEX
@@ -60,7 +60,7 @@ COPY operator operator
 COPY syncjob syncjob
 RUN /opt/uv/bin/uv pip install --python /opt/mailsync/bin/python --no-deps --prefix /opt/project .
 
-# ---- what both results share ----------------------------------------------------------------------
+# ---- what both results share ---------------------------------------------------------------------
 FROM ${BASE} AS runtime
 # Nothing in a running container installs software, so what could is removed. The user has a name
 # because Python's getpass looks it up.
@@ -75,7 +75,7 @@ ENV PATH=/opt/mailsync/bin:/usr/local/bin:/usr/bin:/bin \
 WORKDIR /tmp
 USER 65532:65532
 
-# ---- the sync engine: runs in the pod of each MailSync's Job --------------------------------------
+# ---- the sync engine: runs in the pod of each MailSync's Job -------------------------------------
 FROM runtime AS syncjob
 LABEL org.opencontainers.image.title="MailSync engine" \
       org.opencontainers.image.description="Copies one mailbox from an IMAP server to another" \
@@ -88,7 +88,7 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# ---- the operator ---------------------------------------------------------------------------------
+# ---- the operator --------------------------------------------------------------------------------
 FROM runtime AS operator
 LABEL org.opencontainers.image.title="MailSync operator" \
       org.opencontainers.image.description="Runs a Job for each MailSync and reports on it" \

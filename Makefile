@@ -23,8 +23,9 @@ venv: .venv/.stamp ## the Python environment in .venv, from uv.lock
 check: venv ## the fast loop: lint, types, unit tests (under a minute when warm)
 	@bash tests/support/check.sh
 
-crds: venv ## render crds/*.yaml from the models
+crds: venv ## render crds/*.yaml from the models, with the chart's copy
 	$(RUN) mailsync_api.crd --write crds
+	cp crds/*.yaml charts/mailsync/files/crds/
 
 images: venv ## build the operator, syncjob and test images
 	$(RUN) tests.images build

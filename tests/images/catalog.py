@@ -71,7 +71,7 @@ def digest(image: Image, *settings: str) -> str:
     result = hashlib.sha256("\0".join((image.name, image.target, *settings)).encode())
     for path in sorted(_files(image)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-        result.update(f"{path.relative_to(ROOT)}\0{content}\n".encode())
+        result.update(f"{path.relative_to(image.folder)}\0{content}\n".encode())
     return result.hexdigest()[:12]
 
 

@@ -1,0 +1,55 @@
+"""The manifests that users copy are valid and complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mailsync_api.endpoint import CaRefKind, MailAccount
+from mailsync_api.manifest import MailSync
+
+_FOLDER = Path(__file__).parents[2] / "examples"
+_FILES = sorted(_FOLDER.glob("*.yaml"))
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """Return kind, name and key of all data in the Secrets and ConfigMaps."""
+    return {
+        (each["kind"], each["metadata"]["name"], key)
+        for each in objects
+        for key in {**each.get("data", {}), **each.get("stringData", {})}
+    }
+
+
+def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
+    secret = account.authentication.secret_ref
+    keys = {("Secret", secret.name, secret.password_key)}
+    if ca := account.tls.ca_ref:
+        keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
+    return keys
+
+
+def test_there_are_examples() -> None:
+    assert "single-mailbox.yaml" in {path.name for path in _FILES}
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_an_example_is_valid_and_holds_what_it_refers_to(path: Path) -> None:
+    objects = _objects(path)
+    mailsyncs = [MailSync.from_object(each) for each in objects if each["kind"] == "MailSync"]
+    assert mailsyncs
+    for each in mailsyncs:
+        referenced = _referenced(each.spec.source) | _referenced(each.spec.destination)
+        assert referenced <= _keys(objects)
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_an_example_is_in_the_list(path: Path) -> None:
+    assert f"]({path.name})" in (_FOLDER / "README.md").read_text(encoding="utf-8")
