@@ -206,11 +206,14 @@ class Kube:
             lines += self.run("logs", pod, "--tail=20", check=False).splitlines()
             raise TimedOutError("\n".join([str(error), *lines])) from None
 
-    def fresh(self, *, restricted: bool = True, labels: dict[str, str] | None = None) -> None:
-        """Make this namespace anew and empty, under Pod Security "restricted" by default."""
+    def fresh(self) -> None:
+        """Make this namespace anew and empty, under Pod Security "restricted"."""
         self.delete("namespace", self.namespace)
-        enforced = _RESTRICTED if restricted else {}
-        metadata = {"name": self.namespace, "labels": enforced | (labels or {})}
+        self.ensure()
+
+    def ensure(self) -> None:
+        """Make this namespace if there is none, under Pod Security "restricted"."""
+        metadata = {"name": self.namespace, "labels": _RESTRICTED}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
         # Pods are refused until the namespace has its ServiceAccount.
         self.until(
