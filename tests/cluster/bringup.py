@@ -15,6 +15,7 @@ from tests.cluster.commands import CONTROL_PLANE, NODE_PROGRAMS, STORE, command_
 from tests.cluster.health import healthy, node_ready
 from tests.cluster.host import (
     FOREIGN_FOLDERS,
+    MARKER,
     bridged_packets_filtered,
     busy_ports,
     filesystem_of,
@@ -73,7 +74,7 @@ def bring_up(layout: Layout, paths: dict[str, Path]) -> None:
                     import_archive(layout, archive)
     kubectl = paths["kubectl"]
     with step("waiting for the node"):
-        _await(layout, record, "kubelet", lambda: node_ready(kubectl, layout))
+        _await(layout, record, "kubelet", lambda: node_ready(layout))
     with step("cluster DNS"):
         _start_dns(layout, kubectl, images["coredns"])
 
@@ -170,6 +171,7 @@ def _write(path: Path, text: str) -> None:
 
 def _started(layout: Layout, record: Record, name: str, command: list[str]) -> Record:
     environment = {
+        MARKER: str(layout.runtime),
         # Programs are found where Debian puts them; nothing else of the user's environment, above
         # all no proxy, reaches the cluster.
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

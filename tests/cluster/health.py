@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
-import urllib.error
 import urllib.request
-from pathlib import Path
 
 from tests.cluster.layout import LOCALHOST, NODE, PORTS, Layout
 from tests.cluster.shell import run
 
-__all__ = ["answers", "client_context", "healthy", "node_ready"]
+__all__ = ["answers", "client_context", "dns_ready", "healthy", "node_ready"]
 
 _TIMEOUT = 2.0
 
@@ -35,16 +34,7 @@ def healthy(name: str, layout: Layout) -> bool:
 
 def answers(url: str, context: ssl.SSLContext | None) -> bool:
     """Whether a GET ends with a status of success."""
-    opener = urllib.request.build_opener(
-        # Never through a proxy that the user's environment may name.
-        urllib.request.ProxyHandler({}),
-        urllib.request.HTTPSHandler(context=context),
-    )
-    try:
-        with opener.open(url, timeout=_TIMEOUT) as response:
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
+    return _get(url, context) is not None
 
 
 def client_context(layout: Layout) -> ssl.SSLContext | None:
@@ -57,12 +47,34 @@ def client_context(layout: Layout) -> ssl.SSLContext | None:
     return context
 
 
-def node_ready(kubectl: Path, layout: Layout) -> bool:
+def node_ready(layout: Layout) -> bool:
     """Whether the node reports that it can run pods."""
-    # A deadline of kubectl's own: a control plane that is half dead answers nobody.
-    base = [kubectl, "--kubeconfig", layout.kubeconfig, "--request-timeout=5s"]
-    result = run([*base, "get", "node", NODE, "--output=json"], check=False)
-    if result.returncode != 0:
+    return _has_condition(f"{layout.api_url}/api/v1/nodes/{NODE}", "Ready", layout)
+
+
+def dns_ready(layout: Layout) -> bool:
+    """Whether the cluster's DNS server runs and answers."""
+    path = "apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    return _has_condition(f"{layout.api_url}/{path}", "Available", layout)
+
+
+def _has_condition(url: str, condition: str, layout: Layout) -> bool:
+    body = _get(url, client_context(layout))
+    if body is None:
         return False
-    conditions = json.loads(result.stdout)["status"].get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    conditions = json.loads(body).get("status", {}).get("conditions", [])
+    return any(each["type"] == condition and each["status"] == "True" for each in conditions)
+
+
+def _get(url: str, context: ssl.SSLContext | None) -> bytes | None:
+    """Body of a successful answer, else None."""
+    opener = urllib.request.build_opener(
+        # Never through a proxy that the user's environment may name.
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=context),
+    )
+    try:
+        with opener.open(url, timeout=_TIMEOUT) as response:
+            return bytes(response.read())
+    except (OSError, http.client.HTTPException):  # URLError is an OSError
+        return None

@@ -18,6 +18,7 @@ from tests.cluster.shell import ToolingError, run
 
 __all__ = [
     "FOREIGN_FOLDERS",
+    "MARKER",
     "bridged_packets_filtered",
     "busy_ports",
     "filesystem_of",
@@ -27,10 +28,13 @@ __all__ = [
     "read_settings",
     "remove_foreign",
     "remove_network",
-    "stop_shims",
+    "stop_strays",
     "unmount_under",
     "write_settings",
 ]
+
+MARKER = "MAILSYNC_CLUSTER"
+"""Environment variable of every process that the cluster starts; its value names the cluster."""
 
 _SETTINGS = (
     "net/ipv4/ip_forward",  # ours
@@ -167,24 +171,33 @@ def unmount_under(*folders: Path) -> None:
             run(["umount", "--lazy", point], check=False)
 
 
-def stop_shims(layout: Layout) -> None:
-    """Kill the shims of this cluster's containerd, known by the socket on their command line."""
-    address = str(layout.containerd_socket).encode()
+def stop_strays(layout: Layout, program: bytes = b"") -> None:
+    """Kill processes of this cluster that no record names, known by a mark in their environment.
+
+    Those are the shims of containerd, which outlive it on purpose, and a program that was started
+    just before the one that would have written it down was killed.
+
+    Parameters
+    ----------
+    program
+        Only those whose path has this in it.
+    """
+    mark = f"{MARKER}={layout.runtime}".encode()
 
     def running() -> list[int]:
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"containerd-shim" in words[0] and address in words:
-                    found.append(int(folder.name))
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    path = (folder / "cmdline").read_bytes().split(b"\0")[0]
+                    found += [int(folder.name)] if program in path else []
         return found
 
     for pid in running():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if not wait_until(lambda: not running(), timeout=10):
-        raise ToolingError(f"containerd shims do not end: {running()}")
+        raise ToolingError(f"processes of the local cluster do not end: {running()}")
 
 
 def remove_foreign(absent_before: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from tests.cluster.binaries import binaries
 from tests.cluster.bringup import CONTAINERD_NAMESPACE, bring_up, import_archive
 from tests.cluster.cache import cache_root, locked
 from tests.cluster.commands import PROGRAMS
-from tests.cluster.health import healthy, node_ready
+from tests.cluster.health import dns_ready, healthy, node_ready
 from tests.cluster.images import exported, find_image
 from tests.cluster.interface import Component, Tools
 from tests.cluster.layout import Layout
@@ -69,8 +69,15 @@ class LocalProvider:
             return []
         layout = self._layout()
         components = [_component(name, record, layout) for name in PROGRAMS]
-        ready = components[1].healthy and node_ready(self.tools().kubectl, layout)
-        return [*components, Component("node", ready, "Ready" if ready else "not Ready")]
+        # The API server is asked for these, and there is no use in asking one that is not there.
+        answers = components[PROGRAMS.index("kube-apiserver")].healthy
+        ready = answers and node_ready(layout)
+        named = answers and dns_ready(layout)
+        return [
+            *components,
+            Component("node", ready, "Ready" if ready else "not Ready"),
+            Component("DNS", named, "available" if named else "not available"),
+        ]
 
     def load(self, image: str) -> str:
         """See `ClusterProvider.load`; an image that the node has already is not sent again."""

@@ -9,7 +9,7 @@ from tests.cluster.cgroups import kill_members, remove_groups
 from tests.cluster.host import (
     remove_foreign,
     remove_network,
-    stop_shims,
+    stop_strays,
     unmount_under,
     write_settings,
 )
@@ -37,10 +37,11 @@ def take_down(layout: Layout, record: Record) -> None:
         stop("kubelet", "kube-proxy")
         kill_members()
         stop("containerd")
-        stop_shims(layout)
+        stop_strays(layout, b"containerd-shim")
     with step("stopping the control plane"):
         stop("kube-scheduler", "kube-controller-manager", "kube-apiserver")
         stop("etcd")
+        stop_strays(layout)
     with step("removing mounts, network, control groups and files"):
         unmount_under(layout.state, layout.runtime)
         remove_network()

@@ -13,10 +13,19 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.cluster.existing import ContextProvider, node_components
+from tests.cluster.host import MARKER, stop_strays
 from tests.cluster.interface import Component
 from tests.cluster.layout import Layout
 from tests.cluster.pki import Authority, KeyPair
-from tests.cluster.processes import Daemon, alive, parse_start_ticks, start, stop, wait_until
+from tests.cluster.processes import (
+    Daemon,
+    alive,
+    parse_start_ticks,
+    start,
+    stop,
+    stop_all,
+    wait_until,
+)
 from tests.cluster.record import Record, read_record, write_record
 from tests.cluster.shell import CommandError, ToolingError, elapsed, run
 
@@ -75,6 +84,26 @@ def test_another_process_with_the_same_pid_is_left_alone(
     assert not alive(other)
     stop(other)
     assert alive(daemon)
+
+
+def test_processes_without_a_record_are_found_by_their_mark(tmp_path: Path) -> None:
+    program = "import signal; print('up', flush=True); signal.pause()"
+    ours, other = (Layout(state=tmp_path, runtime=tmp_path / name) for name in ("a", "ab"))
+    strays = []
+    for layout in (ours, other):
+        log = tmp_path / f"{layout.runtime.name}.log"
+        environment = {MARKER: str(layout.runtime)}
+        command = [sys.executable, "-c", program]
+        strays.append(start("x", command, log=log, environment=environment))
+        assert wait_until(lambda log=log: log.read_text() == "up\n", timeout=20)  # type: ignore[misc] # a loop variable bound early
+    try:
+        stop_strays(ours, b"no-such-program")
+        assert alive(strays[0])
+        stop_strays(ours)
+        assert not alive(strays[0])
+        assert alive(strays[1])
+    finally:
+        stop_all(strays)
 
 
 def test_the_record_is_read_back(tmp_path: Path, daemon: Daemon) -> None:
