@@ -172,10 +172,11 @@ def unmount_under(*folders: Path) -> None:
 
 
 def stop_strays(layout: Layout, program: bytes = b"") -> None:
-    """Kill processes of this cluster that no record names, known by a mark in their environment.
+    """Kill processes of this cluster that no record names.
 
-    Those are the shims of containerd, which outlive it on purpose, and a program that was started
-    just before the one that would have written it down was killed.
+    They are known by a mark in their environment: a program that was started just before the one
+    that would have written it down was killed, and the shims of containerd, which outlive it on
+    purpose; a shim also names its containerd's socket on the command line.
 
     Parameters
     ----------
@@ -183,14 +184,21 @@ def stop_strays(layout: Layout, program: bytes = b"") -> None:
         Only those whose path has this in it.
     """
     mark = f"{MARKER}={layout.runtime}".encode()
+    socket_path = str(layout.containerd_socket).encode()
+
+    def is_ours(process: Path) -> bool:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        if program not in words[0]:
+            return False
+        if b"containerd-shim" in words[0] and socket_path in words:
+            return True
+        return mark in (process / "environ").read_bytes().split(b"\0")
 
     def running() -> list[int]:
         found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    path = (folder / "cmdline").read_bytes().split(b"\0")[0]
-                    found += [int(folder.name)] if program in path else []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended while it was looked at
+                found += [int(process.name)] if is_ours(process) else []
         return found
 
     for pid in running():
