@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.providers import provider
+from tests.support.release import Release, install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,3 +28,9 @@ def cluster() -> Iterator[ClusterProvider]:
     yield found
     if started and os.environ.get("KEEP_CLUSTER", "") in {"", "0"}:
         found.down()
+
+
+@pytest.fixture(scope="session")
+def release(cluster: ClusterProvider) -> Release:
+    """Install the chart of this checkout, with images of this checkout."""
+    return install(cluster)

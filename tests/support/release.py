@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-
-from tests.cluster.interface import ClusterProvider
-from tests.cluster.shell import run
+from tests.cluster.shell import CommandError, ToolingError, run
 from tests.images.build import build, load
+from tests.support.builders import merged
 from tests.support.kube import Kube, KubeObject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.cluster.interface import ClusterProvider
 
 __all__ = ["Release", "install"]
 
@@ -59,24 +64,62 @@ class Release:
             f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod}:8080/proxy/metrics"
         )
 
+    def log(self, *, tail: int = -1) -> str:
+        """Return the operator's log."""
+        return self.kube.logs(f"deployment/{self.name}", tail=tail)
 
-def install(cluster: ClusterProvider, *, namespace: str = "mailsync-system") -> Release:
+
+def install(
+    cluster: ClusterProvider,
+    *,
+    namespace: str = "mailsync-system",
+    images: Mapping[str, str] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Release:
     """Install or upgrade the release of this checkout, and wait until the operator is ready.
+
+    Parameters
+    ----------
+    images
+        References as `tests.images.build.load` returns them; built and loaded here if not given.
+    values
+        Values of the chart beside the images.
 
     Raises
     ------
-    CommandError
-        helm refused or the operator did not become ready; the message has helm's words.
+    ToolingError
+        helm refused or the operator did not become ready; the message has helm's words, and the
+        events and the end of the log of the operator's pod.
     """
-    images = load(build(), cluster)
-    name = "mailsync"
+    images = images or load(build(), cluster)
+    release = Release(Kube.of(cluster, namespace), "mailsync", images)
+    release.kube.ensure()
+    chosen = {part: _image(images[f"mailsync-{part}"]) for part in ("operator", "syncjob")}
+    text = json.dumps(merged({"image": chosen}, dict(values or {})))
     command: list[str | Path] = [
-        cluster.tools().helm, "upgrade", "--install", name, _CHART,
-        f"--kubeconfig={cluster.kubeconfig()}", f"--namespace={namespace}", "--create-namespace",
-        "--wait", "--timeout=120s",
+        cluster.tools().helm, "upgrade", "--install", release.name, _CHART,
+        f"--kubeconfig={cluster.kubeconfig()}", f"--namespace={namespace}",
+        "--values=-", "--wait", "--timeout=120s",
     ]  # fmt: skip
-    for part in ("operator", "syncjob"):
-        repository, tag = images[f"mailsync-{part}"].rsplit(":", 1)
-        command.append(f"--set-string=image.{part}.repository={repository},image.{part}.tag={tag}")
-    run(command, timeout=180)
-    return Release(Kube.of(cluster, namespace), name, images)
+    try:
+        run(command, stdin=text, timeout=180)
+    except CommandError as error:
+        raise ToolingError(f"{error}\n{_how_it_is(release.kube)}") from error
+    return release
+
+
+def _image(reference: str) -> dict[str, str]:
+    repository, _, tag = reference.rpartition(":")
+    return {"repository": repository, "tag": tag}
+
+
+def _how_it_is(kube: Kube) -> str:
+    """Say how the operator's pods are: their events and the ends of their logs."""
+    lines = []
+    for pod in kube.all_of("pods", _OPERATOR):
+        name = pod["metadata"]["name"]
+        lines.append(f"pod {name}:")
+        lines += [f"{each['reason']}: {each['message']}" for each in kube.events("Pod", name)]
+        for which in ((), ("--previous",)):
+            lines += kube.run("logs", name, "--tail=20", *which, check=False).splitlines()
+    return "\n".join(lines) or f"there is no pod of the operator in namespace {kube.namespace}"
