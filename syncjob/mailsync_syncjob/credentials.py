@@ -1,0 +1,60 @@
+"""Secrets, and the accounts they open."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from mailsync_api.endpoint import MailAccount, Side
+
+__all__ = ["Endpoint", "Password"]
+
+
+class Password:
+    """A password that shows itself in no log, traceback or debugger by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """Return the password; only for writing it to an authenticated server."""
+        return self._value
+
+    @override
+    def __repr__(self) -> str:
+        return "Password(***)"
+
+    @override
+    def __reduce__(self) -> str:
+        raise TypeError("a password is never pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One side, complete: the account of the manifest with what its references stand for."""
+
+    side: Side
+    account: MailAccount
+    password: Password
+    ca_pem: str | None = None
+    """CA certificates to trust instead of the system's."""
+
+    @property
+    def address(self) -> str:
+        """Host and port for people."""
+        host = self.account.host
+        shown = f"[{host}]" if ":" in host else host
+        return f"{shown}:{self.account.effective_port}"
+
+    @property
+    def masked_words(self) -> tuple[str, ...]:
+        """What must not be repeated from a server's words: the password, also as it was sent."""
+        password = self.password.reveal()
+        plain = b"\0" + self.account.username.encode() + b"\0" + password
+        return (base64.b64encode(plain).decode("ascii"), password.decode("utf-8", "replace"))

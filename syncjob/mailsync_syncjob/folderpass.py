@@ -1,0 +1,227 @@
+"""One folder: compare both sides, copy what is missing, add flags."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.report import SkippedMessage
+from mailsync_syncjob.compare import Comparison, Item, compare
+from mailsync_syncjob.copier import Target
+from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
+from mailsync_syncjob.flags import FlagRules, is_keyword, missing_flags
+from mailsync_syncjob.identity import Identity, identify, identify_bare
+from mailsync_syncjob.imap.fetch import FolderChanged
+from mailsync_syncjob.texts import sanitise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailsync_syncjob.copier import Copier
+    from mailsync_syncjob.deadline import Stop
+    from mailsync_syncjob.imap.fetch import Metadata
+    from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.tracker import FolderFigures, Tracker
+
+__all__ = ["FolderPass"]
+
+_ATTEMPTS: Final = 4
+_UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
+
+
+class FolderPass:
+    """Works on one folder; is also who follows the copying of its messages."""
+
+    def __init__(
+        self,
+        *,
+        source: Session,
+        destination: Session,
+        copier: Copier,
+        figures: FolderFigures,
+        tracker: Tracker,
+        stop: Stop,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._copier = copier
+        self._figures = figures
+        self._tracker = tracker
+        self._stop = stop
+
+    def run(self, source_raw: bytes, destination_raw: bytes | None, *, dry_run: bool) -> None:
+        """Bring the destination folder up to the source's.
+
+        Parameters
+        ----------
+        destination_raw
+            None for a folder that does not exist yet, which only a dry run meets.
+
+        Raises
+        ------
+        CommandRefusedError
+            One of the folders cannot be opened.
+        EngineError
+            The run cannot go on.
+        """
+        found = self._read_both(source_raw, destination_raw, read_only=dry_run)
+        comparison, rules = found
+        if dry_run:
+            self._count_only(comparison, rules)
+            return
+        if destination_raw is None:
+            raise RuntimeError("a folder to copy to")
+        missing = [i for i in comparison.missing if i.uid not in self._figures.skipped]
+        target = Target(destination_raw, rules)
+        self._copier.copy(missing, target=target, watch=self)
+        self._add_flags(comparison.matched, target)
+
+    # --- reading
+
+    def _read_both(
+        self, source_raw: bytes, destination_raw: bytes | None, *, read_only: bool
+    ) -> tuple[Comparison, FlagRules]:
+        there: list[Item] = []
+        rules = FlagRules(None)
+        if destination_raw is not None:
+            there, permanent = self._read(
+                self._destination, destination_raw, read_only=read_only, brief=False
+            )
+            # EXAMINE says that no flags can be changed, which a dry run does not ask about.
+            rules = FlagRules.of(None if read_only else permanent)
+        here, _ = self._read(self._source, source_raw, read_only=True, brief=not there)
+        comparison = compare(here, there)
+        matched = [item for item, _ in comparison.matched]
+        self._figures.compared(
+            messages=len(here) + len(self._figures.skipped.keys() - {i.uid for i in here}),
+            bytes_total=sum(item.size for item in here),
+            matched=len(matched),
+            matched_bytes=sum(item.size for item in matched),
+            extra=comparison.extra,
+        )
+        self._tracker.tick()
+        return comparison, rules
+
+    def _read(
+        self, session: Session, raw: bytes, *, read_only: bool, brief: bool
+    ) -> tuple[list[Item], tuple[bytes, ...] | None]:
+        """Return a folder's messages and its PERMANENTFLAGS."""
+        exists = 0
+        items: list[Item] = []
+        for attempt in range(_ATTEMPTS):
+            opened = session.open(raw, read_only=read_only)
+            exists = opened.exists
+            try:
+                items = self._items(session, exists, brief=brief)
+            except FolderChanged:
+                continue
+            # Fewer than announced: somebody deletes, or the server does not answer for some.
+            if len(items) == exists or attempt == _ATTEMPTS - 1:
+                self._check_complete(session, exists, listed=len(items))
+                return items, opened.permanent_flags
+        raise ProtocolError(
+            f"{session.side}: the folder changes faster than it can be read", side=session.side
+        )
+
+    def _items(self, session: Session, count: int, *, brief: bool) -> list[Item]:
+        items: list[Item] = []
+        bare: dict[int, int] = {}
+        read = session.reader.brief if brief else session.reader.metadata
+        interned: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+        for window in read(count):
+            self._stop.check()
+            for one in window:
+                identity = _UNKNOWN if brief else identify(one.header)
+                if not brief and identity.bare:
+                    bare[one.uid] = len(items)
+                items.append(_item(one, identity, interned.setdefault(one.flags, one.flags)))
+            self._tracker.tick()
+        for uid, header in (session.reader.headers(list(bare)) if bare else {}).items():
+            if uid in bare:
+                old = items[bare[uid]]
+                items[bare[uid]] = Item(
+                    old.uid, old.size, old.date, old.flags, identify_bare(header)
+                )
+        return items
+
+    def _check_complete(self, session: Session, exists: int, *, listed: int) -> None:
+        if listed == exists:
+            return
+        if session is self._destination:
+            # Whatever it hides would be copied again.
+            raise ProtocolError(
+                f"{session.side}: of {exists} messages in {self._figures.destination} the server "
+                f"lists only {listed}",
+                side=session.side,
+            )
+        for number in range(exists - listed):
+            self._skip(("unlisted", number), uid=0, size=0, reason="the source does not list it")
+
+    # --- copying; the methods of copier.Watch
+
+    def copied(self, item: Item, size: int) -> None:  # noqa: ARG002  what the source counts is told
+        """Count a message that is stored."""
+        self._figures.copied += 1
+        self._figures.copied_bytes += item.size
+        self._tracker.tick()
+        self._stop.check()
+
+    def skipped(self, item: Item, reason: str) -> None:
+        """Note a message that cannot be copied."""
+        self._skip(item.uid, uid=item.uid, size=item.size, reason=reason)
+        self._tracker.tick()
+        self._stop.check()
+
+    def vanished(self, item: Item) -> None:
+        """Leave out a message that was deleted at the source meanwhile."""
+        self._figures.messages -= 1
+        if self._figures.bytes_total is not None:
+            self._figures.bytes_total -= item.size
+
+    def keywords_refused(self, keywords: Sequence[bytes]) -> None:
+        """Note keywords that the destination does not keep."""
+        self._figures.keywords_refused.update(sanitise(word) for word in keywords)
+
+    def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
+        self._figures.skipped[key] = SkippedMessage(
+            folder=self._figures.source, uid=uid, size=size, reason=reason
+        )
+
+    # --- flags
+
+    def _add_flags(self, matched: Sequence[tuple[Item, Item]], target: Target) -> None:
+        """Add what is missing, one command for all messages that lack the same."""
+        groups: defaultdict[tuple[bytes, ...], list[int]] = defaultdict(list)
+        for here, there in matched:
+            self.keywords_refused(target.rules.dropped_keywords(here.flags))
+            lacking = missing_flags(here.flags, there.flags, rules=target.rules)
+            if lacking:
+                groups[lacking].append(there.uid)
+        for flags, uids in groups.items():
+            self._stop.check()
+            self._figures.flags_updated += self._add(uids, flags)
+            self._tracker.tick()
+
+    def _add(self, uids: Sequence[int], flags: Sequence[bytes]) -> int:
+        try:
+            self._destination.add_flags(uids, flags)
+        except CommandRefusedError:
+            if len(flags) == 1:
+                self.keywords_refused([flag for flag in flags if is_keyword(flag)])
+                return 0
+            return max(self._add(uids, [flag]) for flag in flags)
+        return len(uids)
+
+    def _count_only(self, comparison: Comparison, rules: FlagRules) -> None:
+        """Report what a run would do."""
+        for item in comparison.missing:
+            self._figures.copied += 1
+            self._figures.copied_bytes += item.size
+        self._figures.flags_updated = sum(
+            bool(missing_flags(here.flags, there.flags, rules=rules))
+            for here, there in comparison.matched
+        )
+
+
+def _item(one: Metadata, identity: Identity, flags: tuple[bytes, ...]) -> Item:
+    return Item(one.uid, one.size, one.date, flags, identity)

@@ -1,0 +1,84 @@
+"""What makes two messages the same one, on servers that change what they store. Pure.
+
+A message is recognised by its Message-ID; where that is absent or repeated, by its other identity
+headers, its internal date and its size. Servers rewrite 8-bit characters, line ends, folding and
+white space in headers, so all of these are left out of the comparison. Nothing here is a name of a
+message for ever: keys are only compared between two folders, within one run.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from hashlib import blake2b
+from typing import Final
+
+__all__ = ["Identity", "identify", "identify_bare"]
+
+_FIELD: Final = re.compile(rb"^([!-9;-~]{1,128})[ \t]*:((?:[^\n]*\n?)(?:[ \t][^\n]*\n?)*)", re.M)
+_SPACE: Final = re.compile(rb"[\x00-\x20\x7f]+")
+_BRACKETED: Final = re.compile(rb"<([^>]+)>")
+_EIGHT_BIT: Final = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)
+# Servers that store no NUL put another character (Dovecot 0x80) in its place.
+_NUL: Final = bytes.maketrans(b"\0", b"X")
+_DIGEST_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a message is recognised by."""
+
+    message_id: bytes | None
+    """A digest of the normalised Message-ID; None without one."""
+    headers: bytes | None
+    """A digest of the other identity headers; None when there are none at all."""
+    sent: int | None
+    """The Date header as seconds since 1970; None where there is none that can be read."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing in the headers identifies the message."""
+        return self.message_id is None and self.headers is None
+
+
+def identify(header: bytes) -> Identity:
+    """Return the identity in a message's identity headers."""
+    fields = [(name.lower(), value) for name, value in _FIELD.findall(header)]
+    message_id = next((v for n, v in fields if n == b"message-id" and _squeezed(v)), None)
+    others = sorted(
+        n + b":" + _squeezed(v) for n, v in fields if n != b"message-id" and _squeezed(v)
+    )
+    date = next((v for n, v in fields if n == b"date"), None)
+    return Identity(
+        message_id=None if message_id is None else _digest(_message_id(message_id)),
+        headers=_digest(b"\n".join(others)) if others else None,
+        sent=_instant(date) if date is not None else None,
+    )
+
+
+def identify_bare(header: bytes) -> Identity:
+    """Return the identity of a message without identity headers, from its whole header."""
+    return Identity(message_id=None, headers=_digest(b"bare\n" + _squeezed(header)), sent=None)
+
+
+def _message_id(value: bytes) -> bytes:
+    found = _BRACKETED.search(value)
+    return _squeezed(found[1] if found else value)
+
+
+def _squeezed(value: bytes) -> bytes:
+    """Leave out what servers change: white space, folding, control and 8-bit characters."""
+    return _SPACE.sub(b"", value.translate(_NUL).translate(_EIGHT_BIT))
+
+
+def _digest(value: bytes) -> bytes:
+    return blake2b(value, digest_size=_DIGEST_BYTES).digest()
+
+
+def _instant(value: bytes) -> int | None:
+    try:
+        parsed = parsedate_tz(value.decode("ascii", "replace").strip())
+        return int(mktime_tz(parsed)) if parsed else None
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None

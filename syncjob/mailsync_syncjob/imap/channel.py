@@ -1,0 +1,243 @@
+"""Commands and answers on a wire, as far as the engine speaks for itself.
+
+imapclient speaks the commands whose answers need a full parser (LIST, NAMESPACE, SELECT, STATUS).
+Connecting, logging in and the transfer are ours: they need exact reads, streaming and deadlines.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    OverQuotaError,
+    ProtocolError,
+    ThrottledError,
+)
+from mailsync_syncjob.texts import Meaning, StatusText, parse_status_text
+
+if TYPE_CHECKING:
+    from mailsync_api.endpoint import Side
+    from mailsync_syncjob.imap.wire import Wire
+
+__all__ = ["MAX_SMALL_LITERAL", "Channel", "Outcome", "Response", "status_error"]
+
+MAX_SMALL_LITERAL: Final = 4 << 20
+"""The largest literal that is held outside message bodies: headers, names, flags."""
+
+_LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}$")
+_STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: (.*))?$", re.IGNORECASE | re.DOTALL)
+_HIDDEN: Final = "(its words came before TLS and are not shown)"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One whole answer: text and literals in turn, text first."""
+
+    kind: Literal["untagged", "continue", "tagged"]
+    tag: bytes
+    parts: list[bytes]
+
+    @property
+    def text(self) -> bytes:
+        """The first line after the tag."""
+        return self.parts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A command that succeeded."""
+
+    untagged: list[Response]
+    status: StatusText
+
+
+class Channel:
+    """One connection's dialogue.
+
+    Parameters
+    ----------
+    trusted
+        Whether the server's words may be shown: false before STARTTLS, where anybody on the way may
+        have written them.
+    masked_words
+        Secrets that must not be repeated from the server's words.
+    """
+
+    def __init__(
+        self, wire: Wire, *, side: Side, trusted: bool, masked_words: tuple[str, ...] = ()
+    ) -> None:
+        self.wire = wire
+        self.side = side
+        self._trusted = trusted
+        self._masked = masked_words
+        # A prefix nobody can guess: an answer written before its command is recognised.
+        self._prefix = b"m" + secrets.token_hex(3).encode("ascii")
+        self._count = 0
+
+    def send(self, *words: bytes) -> bytes:
+        """Send one command line and return its tag."""
+        tag = self.next_tag()
+        self.wire.write(b" ".join((tag, *words)) + b"\r\n")
+        return tag
+
+    def next_tag(self) -> bytes:
+        """Return a tag that was not used yet."""
+        self._count += 1
+        return b"%s%d" % (self._prefix, self._count)
+
+    def read_text(self) -> tuple[bytes, int | None]:
+        """Return one line without its end, and the size of the literal that follows it."""
+        line = self.wire.readline().rstrip(b"\r\n")
+        found = _LITERAL.search(line) if line.endswith(b"}") else None
+        return line, int(found[1]) if found else None
+
+    def read_response(self, *, first: tuple[bytes, int | None] | None = None) -> Response:
+        """Return one whole answer, small literals included.
+
+        Raises
+        ------
+        ProtocolError
+            It is no IMAP answer, or a literal is too large for what it is.
+        ConnectionLostError, ThrottledError
+            It is a BYE.
+        """
+        line, size = first if first is not None else self.read_text()
+        tag, _, rest = line.partition(b" ")
+        parts = [rest]
+        while size is not None:
+            if size > MAX_SMALL_LITERAL:
+                raise self.violation(f"a literal of {size} bytes where none is expected")
+            parts.append(self.wire.read(size))
+            text, size = self.read_text()
+            parts.append(text)
+        if tag == b"*":
+            self._check_farewell(rest)
+            return Response("untagged", tag, parts)
+        if tag == b"+":
+            return Response("continue", tag, parts)
+        if not tag.startswith(self._prefix):
+            raise self.violation("a line that answers no command")
+        return Response("tagged", tag, parts)
+
+    def finish(self, tag: bytes, *, command: str) -> Outcome:
+        """Read until the command's end and return the answers up to it.
+
+        Raises
+        ------
+        CommandRefusedError
+            It was answered NO or BAD (or another error, where the text means more).
+        """
+        untagged: list[Response] = []
+        while True:
+            response = self.read_response()
+            if response.kind == "untagged":
+                untagged.append(response)
+            elif response.kind == "continue":
+                raise self.violation(f"a continuation that {command} does not ask for")
+            else:
+                status = self.check_tagged(response, tag=tag, command=command)
+                return Outcome(untagged, status)
+
+    def run(self, *words: bytes, command: str) -> Outcome:
+        """Send a command and read until its end."""
+        return self.finish(self.send(*words), command=command)
+
+    def await_continuation(self, tag: bytes, *, command: str) -> None:
+        """Read until the server asks for the command's data.
+
+        Raises
+        ------
+        CommandRefusedError
+            It was answered NO or BAD instead (or another error, where the text means more).
+        """
+        while True:
+            response = self.read_response()
+            if response.kind == "continue":
+                return
+            if response.kind == "tagged":
+                self.check_tagged(response, tag=tag, command=command)
+                raise self.violation(f"the end of {command} before its data")
+
+    def last_words(self, *, seconds: float = 1.0) -> None:
+        """Look for a BYE that a closing server may have left behind; raise what it means.
+
+        A write to a connection that the server has closed fails before the BYE is read, and the BYE
+        is what says whether to wait or to connect again.
+        """
+        try:
+            with self.wire.within(seconds):
+                while True:
+                    self.read_response()
+        except ConnectionLostError as error:
+            if error.said:
+                raise
+
+    def check_tagged(self, response: Response, *, tag: bytes, command: str) -> StatusText:
+        """Return the text of a tagged OK.
+
+        Raises
+        ------
+        CommandRefusedError
+            It is NO or BAD.
+        ProtocolError
+            It answers another command, or is no status at all.
+        """
+        if response.tag != tag:
+            raise self.violation("the end of a command that is not under way")
+        word, status = self.status(response.text)
+        if word == "OK":
+            return status
+        if word not in {"NO", "BAD"}:
+            raise self.violation(f"{command} ended with neither OK, NO nor BAD")
+        raise status_error(command, status=status, side=self.side, bad=word == "BAD")
+
+    def status(self, text: bytes) -> tuple[str, StatusText]:
+        """Take apart ``OK text`` and its like; the word is empty when it is none of them."""
+        found = _STATUS.match(text)
+        if found is None:
+            return "", StatusText(code="", arguments=b"", text="")
+        word = found[1].decode("ascii").upper()
+        status = parse_status_text(found[2] or b"", secrets=self._masked)
+        if not self._trusted:
+            status = StatusText(code=status.code, arguments=status.arguments, text=_HIDDEN)
+        return word, status
+
+    def violation(self, what: str) -> ProtocolError:
+        """Return the error for a broken protocol."""
+        return ProtocolError(
+            f"{self.side}: the server broke the IMAP protocol: it sent {what}", side=self.side
+        )
+
+    def _check_farewell(self, text: bytes) -> None:
+        if text[:3].upper() != b"BYE":
+            return
+        word, status = self.status(text)
+        if word == "BYE":
+            raise farewell_error(status, side=self.side)
+
+
+def farewell_error(status: StatusText, *, side: Side) -> ThrottledError | ConnectionLostError:
+    """Return what a BYE means."""
+    message = f"{side}: the server ended the session: {status.text}"
+    if status.meaning is Meaning.THROTTLED:
+        return ThrottledError(message, side=side, retry_after_seconds=status.retry_after_seconds)
+    return ConnectionLostError(message, side=side, said=True)
+
+
+def status_error(
+    command: str, *, status: StatusText, side: Side, bad: bool = False
+) -> CommandRefusedError | ThrottledError | OverQuotaError:
+    """Return what a NO or BAD means."""
+    message = f"{side}: the server refused {command}: {status.text}"
+    if status.meaning is Meaning.THROTTLED:
+        return ThrottledError(message, side=side, retry_after_seconds=status.retry_after_seconds)
+    if status.meaning is Meaning.OVER_QUOTA:
+        return OverQuotaError(
+            f"{message}; raise the mailbox's quota, then start the run again", side=side
+        )
+    return CommandRefusedError(command, side=side, code=status.code, text=status.text, bad=bad)

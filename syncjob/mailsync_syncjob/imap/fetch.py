@@ -1,0 +1,260 @@
+"""Reading messages: metadata in windows, bodies as a stream.
+
+Windows are of message numbers, not UIDs: numbers have no holes, and while FETCH commands follow
+each other they cannot shift (RFC 9051 section 7.5.1 forbids EXPUNGE during FETCH).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from mailsync_syncjob.errors import CommandRefusedError
+from mailsync_syncjob.imap.parse import FetchItems, parse_fetch
+from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mailsync_syncjob.deadline import Patience
+    from mailsync_syncjob.imap.channel import Channel
+
+__all__ = ["IDENTITY_HEADERS", "Body", "FolderChanged", "Metadata", "Reader"]
+
+IDENTITY_HEADERS: Final = (b"MESSAGE-ID", b"DATE", b"FROM", b"TO", b"CC", b"SUBJECT")
+"""The header fields that a message is recognised by."""
+
+_WINDOW: Final = 500
+_CHUNK: Final = 1 << 16
+_BODY_LITERAL: Final = re.compile(rb"BODY\[\] ~?\{\d+\+?\}$", re.IGNORECASE)
+_EXPUNGE: Final = re.compile(rb"\d+ EXPUNGE$", re.IGNORECASE)
+
+
+class FolderChanged(Exception):  # noqa: N818  not an error: the folder is read again
+    """Message numbers shifted while the folder was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a folder's listing says of one message."""
+
+    uid: int
+    size: int
+    date: tuple[int, int] | None
+    """Seconds since 1970 and the zone's offset in minutes; None where the server's was none."""
+    flags: tuple[bytes, ...]
+    header: bytes
+    """Its identity headers as they came, or its whole header where it was asked for."""
+
+
+@dataclass(slots=True)
+class Body:
+    """A message's bytes: held, or passed through from the connection as they come."""
+
+    uid: int
+    size: int
+    data: bytes | None = None
+    _channel: Channel | None = None
+    _patience: Patience | None = None
+    _left: int = field(default=0)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all bytes; those of a streamed body only once."""
+        if self.data is not None:
+            yield self.data
+            return
+        if self._channel is None or self._patience is None:
+            raise RuntimeError("a streamed body without a connection")
+        while self._left:
+            with self._channel.wire.within(self._patience.command):
+                chunk = self._channel.wire.read_some(min(_CHUNK, self._left))
+            self._left -= len(chunk)
+            yield chunk
+
+    def drain(self) -> None:
+        """Read and drop what nobody read, so that the connection can go on."""
+        if self.data is None:
+            for _ in self.chunks():
+                pass
+
+
+class Reader:
+    """Reads messages of the selected folder.
+
+    Parameters
+    ----------
+    hold_bytes
+        Messages up to this size are held in memory, larger ones are passed through.
+    """
+
+    def __init__(self, channel: Channel, *, patience: Patience, hold_bytes: int) -> None:
+        self._channel = channel
+        self._patience = patience
+        self._hold = hold_bytes
+
+    def metadata(self, count: int) -> Iterator[list[Metadata]]:
+        """Yield the metadata of messages 1 to ``count`` in windows.
+
+        Numbers that the server gives no answer for are asked for once more; those that stay
+        unanswered are missing from the window.
+
+        Raises
+        ------
+        FolderChanged
+            Message numbers shifted; start again.
+        """
+        fields = b" ".join(IDENTITY_HEADERS)
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % fields
+        for first in range(1, count + 1, _WINDOW):
+            last = min(first + _WINDOW - 1, count)
+            found = self._listing(b"FETCH", b"%d:%d" % (first, last), items)
+            missing = [n for n in range(first, last + 1) if n not in found]
+            for numbers in sequence_sets(missing):
+                found |= self._listing(b"FETCH", numbers, items)
+            yield [self._complete(found[n]) for n in sorted(found)]
+
+    def brief(self, count: int) -> Iterator[list[Metadata]]:
+        """Yield metadata without headers: for a folder whose copies cannot exist yet."""
+        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+        for first in range(1, count + 1, _WINDOW):
+            last = min(first + _WINDOW - 1, count)
+            found = self._listing(b"FETCH", b"%d:%d" % (first, last), items)
+            yield [self._complete(found[n]) for n in sorted(found)]
+
+    def headers(self, uids: Sequence[int]) -> dict[int, bytes]:
+        """Return whole headers by UID; a message that is gone is missing."""
+        result: dict[int, bytes] = {}
+        for numbers in sequence_sets(uids):
+            found = self._listing(b"UID FETCH", numbers, b"(UID BODY.PEEK[HEADER])")
+            for items in found.values():
+                if items.uid is not None:
+                    result[items.uid] = items.body or b""
+        return result
+
+    def present(self, uid: int) -> bool:
+        """Whether the folder still has a message of this UID."""
+        found = self._listing(b"UID FETCH", b"%d" % uid, b"(UID)")
+        return any(items.uid == uid for items in found.values())
+
+    def _listing(self, verb: bytes, numbers: bytes, wanted: bytes) -> dict[int, FetchItems]:
+        """Return the answers by message number; several for one number are merged."""
+        found: dict[int, FetchItems] = {}
+        with self._channel.wire.within(self._patience.window):
+            outcome = self._channel.run(verb, numbers, wanted, command="FETCH")
+        for response in outcome.untagged:
+            items = self._items(response.parts)
+            if items is None:
+                if _EXPUNGE.fullmatch(response.text):
+                    raise FolderChanged
+            elif items.uid is not None:
+                found[items.sequence] = _merge(found.get(items.sequence), items)
+            elif items.has_body or items.size is not None:
+                raise self._channel.violation("FETCH data without the UID that was asked for")
+            # else: news of a flag, which nobody asked for
+        return found
+
+    def _items(self, parts: list[bytes]) -> FetchItems | None:
+        try:
+            return parse_fetch(parts)
+        except ValueError as error:
+            raise self._channel.violation(f"a FETCH answer that is none: {error}") from None
+
+    def _complete(self, items: FetchItems) -> Metadata:
+        return Metadata(
+            uid=items.uid or 0,
+            size=items.size or 0,
+            date=parse_date_time(items.internal_date) if items.internal_date else None,
+            flags=items.flags or (),
+            header=items.body or b"",
+        )
+
+    def bodies(self, uids: Sequence[int]) -> Iterator[Body]:
+        """Yield the bodies of these messages in the server's order.
+
+        Messages that are missing, or whose FETCH the server refuses, are left out. A body must be
+        used before the next one is asked for.
+        """
+        pending = set(uids)
+        for numbers in sequence_sets(uids):
+            try:
+                yield from self._stream(numbers, pending)
+            except CommandRefusedError:
+                # The messages before the refusal are done; the caller tries the rest singly.
+                continue
+
+    def _stream(self, numbers: bytes, pending: set[int]) -> Iterator[Body]:
+        channel, wire = self._channel, self._channel.wire
+        with wire.within(self._patience.command):
+            tag = channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
+        while True:
+            with wire.within(self._patience.command):
+                first = channel.read_text()
+            text, size = first
+            if size is not None and text.startswith(b"* ") and _BODY_LITERAL.search(text):
+                body = self._body(text[2:], size)
+                if body.uid in pending:
+                    pending.discard(body.uid)
+                    yield body
+                body.drain()
+                if body.data is None:
+                    self._skip_rest()
+                continue
+            with wire.within(self._patience.command):
+                response = channel.read_response(first=first)
+            if response.kind == "tagged":
+                channel.check_tagged(response, tag=tag, command="FETCH")
+                return
+            items = self._items(response.parts) if response.kind == "untagged" else None
+            # A body as a quoted string or NIL: the grammar allows both (nstring).
+            if items and items.has_body and items.uid in pending:
+                pending.discard(items.uid)
+                data = items.body or b""
+                yield Body(items.uid, len(data), data)
+
+    def _body(self, text: bytes, size: int) -> Body:
+        """Return the body whose literal comes next; text is the answer up to its size."""
+        if size <= self._hold:
+            with self._channel.wire.within(self._patience.transfer(size)):
+                data = self._channel.wire.read(size)
+                rest = self._rest()
+            items = self._items([text, data, *rest])
+            return Body(self._uid(items), size, data)
+        items = self._items([text])
+        return Body(self._uid(items), size, None, self._channel, self._patience, size)
+
+    def _uid(self, items: FetchItems | None) -> int:
+        if items is None or items.uid is None:
+            raise self._channel.violation("a message without the UID that was asked for")
+        return items.uid
+
+    def _rest(self) -> list[bytes]:
+        """Return what follows a literal up to the answer's end."""
+        text, size = self._channel.read_text()
+        parts = [text]
+        while size is not None:
+            if size > self._hold:
+                raise self._channel.violation("a second large literal in one FETCH answer")
+            parts.append(self._channel.wire.read(size))
+            text, size = self._channel.read_text()
+            parts.append(text)
+        return parts
+
+    def _skip_rest(self) -> None:
+        with self._channel.wire.within(self._patience.command):
+            self._rest()
+
+
+def _merge(old: FetchItems | None, new: FetchItems) -> FetchItems:
+    """Join two answers for one message; servers may split them (Gmail does)."""
+    if old is None:
+        return new
+    return FetchItems(
+        sequence=new.sequence,
+        uid=new.uid,
+        flags=new.flags if new.flags is not None else old.flags,
+        internal_date=new.internal_date or old.internal_date,
+        size=new.size if new.size is not None else old.size,
+        has_body=new.has_body or old.has_body,
+        body=new.body if new.has_body else old.body,
+    )

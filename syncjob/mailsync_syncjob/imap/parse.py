@@ -1,0 +1,146 @@
+"""Answers taken apart: lists, strings and the items of FETCH. Pure.
+
+An answer arrives as text and literals in turn. imapclient's parser is not used here: it turns a
+mailbox called ``007`` into the number 7, and its FETCH parser needs whole bodies in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["FetchItems", "Value", "parse_fetch", "parse_values"]
+
+Value: TypeAlias = "bytes | None | list[Value]"
+"""A string or atom, NIL, or a list."""
+
+_MAX_DEPTH: Final = 50
+_SCAN: Final = re.compile(
+    rb"""[ \t]*(?:
+      (?P<open>\() | (?P<close>\))
+    | "(?P<quoted>(?:[^"\\]|\\.)*)"
+    | (?P<literal>~?\{\d+\+?\}\Z)
+    | (?P<atom>(?:BODY|BINARY)\[[^\]]*\](?:<\d+>)? | [^ \t()"]+)
+    )""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_UNESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchItems:
+    """What one FETCH answer says of a message; None for what it does not say."""
+
+    sequence: int
+    uid: int | None = None
+    flags: tuple[bytes, ...] | None = None
+    internal_date: bytes | None = None
+    size: int | None = None
+    has_body: bool = False
+    body: bytes | None = None
+    """The value of the first BODY[...]; None also for NIL."""
+
+
+def parse_values(parts: Sequence[bytes]) -> list[Value]:
+    """Return the values of an answer; a list that is never closed ends where the text does.
+
+    Raises
+    ------
+    ValueError
+        The text is not of IMAP's grammar.
+    """
+    top: list[Value] = []
+    stack = [top]
+    for kind, value in _tokens(parts):
+        if kind == "open":
+            inner: list[Value] = []
+            stack[-1].append(inner)
+            stack.append(inner)
+            if len(stack) > _MAX_DEPTH:
+                raise ValueError("lists nested too deeply")
+        elif kind == "close":
+            if len(stack) == 1:
+                raise ValueError("a list is closed that was not opened")
+            stack.pop()
+        elif kind == "atom" and value.upper() == b"NIL":
+            stack[-1].append(None)
+        else:
+            stack[-1].append(value)
+    return top
+
+
+def _tokens(parts: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
+    for index in range(0, len(parts), 2):
+        text = parts[index]
+        position = 0
+        while position < len(text):
+            found = _SCAN.match(text, position)
+            if found is None:
+                if not text[position:].strip():
+                    break
+                raise ValueError(f"no IMAP grammar at {text[position : position + 20]!r}")
+            position = found.end()
+            kind = found.lastgroup or ""
+            value = found[kind]
+            if kind == "literal":
+                # Without the literal itself the answer was given only up to here.
+                if index + 1 < len(parts):
+                    yield "string", parts[index + 1]
+            elif kind == "quoted":
+                yield "string", _UNESCAPE.sub(rb"\1", value) if b"\\" in value else value
+            else:
+                yield kind, value
+
+
+def parse_fetch(parts: Sequence[bytes]) -> FetchItems | None:
+    """Return the items of ``n FETCH (...)``, None for any other answer.
+
+    Raises
+    ------
+    ValueError
+        It is a FETCH answer, but not of IMAP's grammar.
+    """
+    head = parts[0][:32].split(b" ", 2)
+    if len(head) < 2 or head[1].upper() != b"FETCH" or not head[0].isdigit():
+        return None
+    values = parse_values(parts)
+    items = values[2] if len(values) > 2 else None
+    if not isinstance(items, list):
+        raise ValueError("FETCH without a list")
+    uid = size = None
+    flags: tuple[bytes, ...] | None = None
+    date: bytes | None = None
+    body: bytes | None = None
+    has_body = False
+    for key, value in zip(items[::2], items[1::2], strict=False):
+        name = key.upper() if isinstance(key, bytes) else b""
+        if name == b"UID":
+            uid = _number(value)
+        elif name == b"RFC822.SIZE":
+            size = _number(value)
+        elif name == b"FLAGS" and isinstance(value, list):
+            flags = tuple(flag for flag in value if isinstance(flag, bytes))
+        elif name == b"INTERNALDATE" and isinstance(value, bytes):
+            date = value
+        elif name.startswith(b"BODY[") and not has_body:
+            has_body = True
+            body = value if isinstance(value, bytes) else None
+    return FetchItems(
+        sequence=int(head[0]),
+        uid=uid,
+        flags=flags,
+        internal_date=date,
+        size=size,
+        has_body=has_body,
+        body=body,
+    )
+
+
+def _number(value: Value) -> int:
+    if not isinstance(value, bytes) or not value.isdigit() or len(value) > 20:
+        raise ValueError(f"{value!r} is no number")
+    return int(value)

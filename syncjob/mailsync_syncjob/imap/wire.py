@@ -1,0 +1,160 @@
+"""Bytes to and from a server, with overall deadlines.
+
+The socket is non-blocking and every wait is bounded by the deadline of the operation and by the
+grace period of a wish to stop, so nothing a server does (or leaves undone) can hold the engine.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from mailsync_syncjob.deadline import Deadline
+from mailsync_syncjob.errors import ConnectionLostError, ProtocolError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from mailsync_api.endpoint import Side
+    from mailsync_syncjob.deadline import Clock, Stop
+
+__all__ = ["MAX_LINE_BYTES", "Wire"]
+
+MAX_LINE_BYTES: Final = 1 << 20
+"""The longest line taken from a server; literals do not count."""
+_CHUNK: Final = 1 << 16
+_LOOK_UP_SECONDS: Final = 0.5
+
+
+class Wire:
+    """One connection's bytes, read exactly: what was not asked for stays in the buffer.
+
+    Raises
+    ------
+    ConnectionLostError
+        From every method that touches the socket: the connection ended, or the deadline passed.
+    InterruptedRunError
+        The run was told to stop and the grace period is over.
+    """
+
+    def __init__(self, sock: socket.socket, *, side: Side, clock: Clock, stop: Stop) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._side = side
+        self._clock = clock
+        self._stop = stop
+        self._buffer = bytearray()
+        self._deadline: Deadline | None = None
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket, for facts about it; reading from it would break the framing."""
+        return self._sock
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes have come that nobody has asked for yet."""
+        return len(self._buffer)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[Deadline]:
+        """Give everything inside an overall deadline; the innermost counts."""
+        outer = self._deadline
+        self._deadline = Deadline(seconds, now=self._clock.monotonic)
+        try:
+            yield self._deadline
+        finally:
+            self._deadline = outer
+
+    def readline(self) -> bytes:
+        """Return one line with its line end.
+
+        Raises
+        ------
+        ProtocolError
+            It is longer than ``MAX_LINE_BYTES``.
+        """
+        searched = 0
+        while True:
+            end = self._buffer.find(b"\n", searched)
+            if end >= 0:
+                return self._take(end + 1)
+            searched = len(self._buffer)
+            if searched > MAX_LINE_BYTES:
+                raise ProtocolError(
+                    f"{self._side}: the server sent a line of more than {MAX_LINE_BYTES} bytes",
+                    side=self._side,
+                )
+            self._buffer += self._receive()
+
+    def read(self, size: int) -> bytes:
+        """Return exactly this many bytes; the caller has made sure that they may be held."""
+        while len(self._buffer) < size:
+            self._buffer += self._receive()
+        return self._take(size)
+
+    def read_some(self, limit: int) -> bytes:
+        """Return at least one and at most this many bytes."""
+        if not self._buffer:
+            self._buffer += self._receive()
+        return self._take(min(limit, len(self._buffer)))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[self._send(view) :]
+
+    def close(self) -> None:
+        """Close the socket without a word."""
+        self._sock.close()
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return taken
+
+    def _receive(self) -> bytes:
+        while True:
+            try:
+                data = self._sock.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(writing=False)
+            except ssl.SSLWantWriteError:
+                self._wait(writing=True)
+            except (OSError, ValueError) as error:  # ValueError: the socket was closed
+                raise self._lost(f"the connection broke ({error})") from None
+            else:
+                if not data:
+                    raise self._lost("the server closed the connection")
+                return data
+
+    def _send(self, view: memoryview) -> int:
+        while True:
+            try:
+                # OpenSSL wants the same bytes again after "want write"; the view stays the same.
+                return self._sock.send(view[:_CHUNK])
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(writing=True)
+            except ssl.SSLWantReadError:
+                self._wait(writing=False)
+            except (OSError, ValueError) as error:
+                raise self._lost(f"the connection broke ({error})") from None
+
+    def _wait(self, *, writing: bool) -> None:
+        deadline = self._deadline
+        if deadline is None:
+            raise RuntimeError("waiting for a server without a deadline")
+        while (left := deadline.left()) > 0:
+            self._stop.check_grace()
+            pause = min(left, _LOOK_UP_SECONDS)
+            readers, writers = ([], [self._sock]) if writing else ([self._sock], [])
+            if any(select.select(readers, writers, [], pause)):
+                return
+        raise self._lost(f"no complete answer within {deadline.seconds:.0f} s")
+
+    def _lost(self, what: str) -> ConnectionLostError:
+        return ConnectionLostError(f"{self._side}: {what}", side=self._side)

@@ -1,0 +1,168 @@
+"""Which folder goes where: from both sides' lists to the work of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mailsync_syncjob.errors import CommandRefusedError
+from mailsync_syncjob.folders import INBOX, Layout, Path, display, guess_layout, lookup_key, place
+from mailsync_syncjob.imap.session import encode_name
+from mailsync_syncjob.selection import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mailsync_api.spec import FolderSelection
+    from mailsync_syncjob.imap.session import ListedFolder, Session
+
+__all__ = ["Destination", "Task", "View", "make_tasks", "read_view"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One side's folders and how it writes their names."""
+
+    layout: Layout
+    folders: dict[Path, ListedFolder]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One folder's migration."""
+
+    source_raw: bytes
+    source: Path
+    destination: Path
+    subscribe: bool
+
+    @property
+    def source_name(self) -> str:
+        """The source folder for people."""
+        return display(self.source)
+
+    @property
+    def destination_name(self) -> str:
+        """The destination folder for people."""
+        return display(self.destination)
+
+
+def read_view(session: Session) -> View:
+    """List one side's personal folders."""
+    listed = session.list_folders()
+    foreign = session.foreign_prefixes()
+    own = [f for f in listed if not (foreign and f.name.startswith(foreign))]
+    layout = _layout(session, own)
+    return View(layout, {layout.path(folder.name): folder for folder in own})
+
+
+def _layout(session: Session, listed: Sequence[ListedFolder]) -> Layout:
+    namespace = session.personal_namespace()
+    separator = next((f.separator for f in listed if f.separator), "")
+    if namespace is None:
+        return guess_layout([f.name for f in listed], separator=separator)
+    prefix, stated = namespace
+    return Layout(stated or separator, prefix)
+
+
+def make_tasks(
+    source: View,
+    *,
+    layout: Layout,
+    selection: FolderSelection,
+    subscribed: Iterable[bytes],
+) -> list[Task]:
+    """Return the work, INBOX first, then by name.
+
+    Parameters
+    ----------
+    layout
+        The destination's.
+    subscribed
+        Raw names of the source's subscribed folders.
+    """
+    selector = Selector(selection)
+    wanted = {
+        path: folder
+        for path, folder in source.folders.items()
+        if folder.selectable and selector.selects(display(path))
+    }
+    names = frozenset(subscribed)
+    tasks = [
+        Task(
+            source_raw=wanted[placed.source].raw,
+            source=placed.source,
+            destination=placed.destination,
+            subscribe=wanted[placed.source].raw in names,
+        )
+        for placed in place(wanted, layout=layout)
+    ]
+    return sorted(tasks, key=lambda task: (task.source != (INBOX,), task.source))
+
+
+@dataclass(slots=True)
+class Destination:
+    """The destination's folders, and those that are created on the way."""
+
+    layout: Layout
+    known: dict[Path, bytes] = field(default_factory=dict)
+    """Raw names of folders that exist, by lookup key."""
+    selectable: set[Path] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, view: View) -> Destination:
+        """Return the destination that a list shows."""
+        destination = cls(view.layout)
+        for path, folder in view.folders.items():
+            key = lookup_key(path)
+            destination.known[key] = folder.raw
+            if folder.selectable:
+                destination.selectable.add(key)
+        # Every account has it, listed or not (RFC 9051 section 5.1).
+        destination.known.setdefault((INBOX,), INBOX.encode())
+        destination.selectable.add((INBOX,))
+        return destination
+
+    def existing(self, path: Path) -> bytes | None:
+        """Return the raw name of a folder that can be selected; None if there is none yet."""
+        key = lookup_key(path)
+        return self.known[key] if key in self.selectable else None
+
+    def forget(self, path: Path) -> None:
+        """Take it that the folder is gone."""
+        key = lookup_key(path)
+        self.known.pop(key, None)
+        self.selectable.discard(key)
+
+    def create(self, path: Path, *, session: Session) -> bytes:
+        """Create a folder with its parents and return its raw name.
+
+        Raises
+        ------
+        CommandRefusedError
+            The server refused it.
+        """
+        for depth in range(1, len(path)):
+            parent = lookup_key(path[:depth])
+            if parent not in self.known and not (self.layout.prefix and path[0] == INBOX):
+                self._create(path[:depth], session=session)
+        return self._create(path, session=session)
+
+    def _create(self, path: Path, *, session: Session) -> bytes:
+        raw = self.raw_name(path)
+        try:
+            session.create(raw)
+        except CommandRefusedError as error:
+            if error.code != "ALREADYEXISTS":
+                raise
+        self.known[lookup_key(path)] = raw
+        self.selectable.add(lookup_key(path))
+        return raw
+
+    def raw_name(self, path: Path) -> bytes:
+        """Return the name to create a folder by, below its parent as the server spells that."""
+        parent = self.known.get(lookup_key(path[:-1])) if len(path) > 1 else None
+        # With a prefix, INBOX is not the parent of what is called below it.
+        if parent is None or (self.layout.prefix and path[0] == INBOX):
+            return encode_name(self.layout.name(path))
+        return parent + encode_name(self.layout.separator + path[-1])

@@ -1,0 +1,95 @@
+"""What servers say, made safe to repeat, and what it means for the run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Meaning", "StatusText", "parse_status_text", "sanitise"]
+
+_SHOWN_CHARACTERS: Final = 300
+_CODE: Final = re.compile(rb"\[([A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]{1,64})([^\]]{0,2000})\]\s*")
+_BACKOFF: Final = re.compile(r"backoff time:\s*(\d{1,9})\s*milliseconds", re.IGNORECASE)
+_THROTTLE_WORDS: Final = re.compile(
+    r"throttl|too many (simultaneous |concurrent )?(connections|commands|requests|login)"
+    r"|maximum number of connections|bandwidth limit|rate limit|command or bandwidth limits",
+    re.IGNORECASE,
+)
+_QUOTA_WORDS: Final = re.compile(
+    r"over ?quota|quota exceeded|exceed\w* (the )?quota|mailbox (is )?full|disk quota",
+    re.IGNORECASE,
+)
+_UNSHOWABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffef]+")
+# RFC 5530 response codes and their widespread relatives.
+_THROTTLE_CODES: Final = frozenset({"THROTTLED", "LIMIT"})
+_TEMPORARY_CODES: Final = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
+
+
+class Meaning(Enum):
+    """What a refusal means beyond the command that was refused."""
+
+    THROTTLED = "throttled"
+    OVER_QUOTA = "over quota"
+    TEMPORARY = "temporary"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusText:
+    """The text of an OK, NO, BAD or BYE, taken apart."""
+
+    code: str
+    """The response code in upper case, without its arguments; empty if there is none."""
+    arguments: bytes
+    """What follows the code inside the brackets, as it came."""
+    text: str
+    """The words for people, safe to show."""
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """How long the server asks to wait, rounded up to whole seconds."""
+        found = _BACKOFF.search(self.text)
+        return -(-int(found[1]) // 1000) if found else None
+
+    @property
+    def meaning(self) -> Meaning:
+        """What it means for the run."""
+        if self.code == "OVERQUOTA":
+            return Meaning.OVER_QUOTA
+        throttled = self.code in _THROTTLE_CODES or self.retry_after_seconds is not None
+        if throttled or _THROTTLE_WORDS.search(self.text):
+            return Meaning.THROTTLED
+        if _QUOTA_WORDS.search(self.text):
+            return Meaning.OVER_QUOTA
+        return Meaning.TEMPORARY if self.code in _TEMPORARY_CODES else Meaning.OTHER
+
+
+def parse_status_text(raw: bytes, *, secrets: Iterable[str] = ()) -> StatusText:
+    """Take apart what follows OK, NO, BAD or BYE; secrets are masked wherever they appear."""
+    found = _CODE.match(raw)
+    if found is None:
+        return StatusText(code="", arguments=b"", text=sanitise(raw, secrets=secrets))
+    text = sanitise(raw[found.end() :], secrets=secrets)
+    code = found[1].decode("ascii").upper()
+    return StatusText(code=code, arguments=found[2].strip(), text=text or f"[{code}]")
+
+
+def sanitise(raw: bytes | str, *, secrets: Iterable[str] = ()) -> str:
+    """Return a server's words as one line of bounded length without control characters.
+
+    Some servers repeat the command that they refuse, so secrets are masked here, before the text
+    can get anywhere else.
+    """
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    text = " ".join(_UNSHOWABLE.sub(" ", text).split())
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 1] + "…"
+    return text or "(no text)"

@@ -1,0 +1,225 @@
+"""A real Dovecot on loopback: its own folder, ports, certificate and users; nothing of the
+machine's configuration is read or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.cluster.packages import ensure
+from tests.support.certificates import Authority
+from tests.support.poll import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.support.certificates import KeyPair
+
+__all__ = ["Dovecot", "Settings", "run_dovecot"]
+
+_HOST: Final = "127.0.0.1"
+_MAIL_USER: Final = "mail"  # Debian's; any that owns no files of value
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What tests vary."""
+
+    users: Mapping[str, str] = field(default_factory=lambda: {"alice": "secret"})
+    """Passwords by user name."""
+    tls: bool = True
+    """Whether STARTTLS and the port for implicit TLS are there."""
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    """Names in the certificate."""
+    key_pair: KeyPair | None = None
+    """A certificate of the test's own."""
+    clear_text_logins: bool = False
+    """Whether passwords are taken without TLS."""
+    separator: str = "/"
+    prefix: str = ""
+    mail_location: str = "sdbox"
+    """sdbox keeps any number of keywords and every byte; maildir is the other usual one."""
+    extra: str = ""
+    """More lines of configuration."""
+
+
+class Dovecot:
+    """A running Dovecot."""
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.authority = Authority(directory)
+        self.host = _HOST
+        self.port = _free_port()
+        self.tls_port = _free_port()
+        self._log = directory / "dovecot.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ca_pem(self) -> str:
+        """The CA that issued its certificate."""
+        return self.authority.pem
+
+    def log(self) -> str:
+        """Return everything it has logged."""
+        return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+
+    def logins(self, user: str | None = None) -> int:
+        """Return how often a login was tried, with or without success.
+
+        Parameters
+        ----------
+        user
+            Only this user's; all by default.
+        """
+        name = re.escape(user) if user else r"[^>,]*"
+        accepted = re.findall(rf"imap-login: .*Login: user=<{name}>", self.log())
+        refused = re.findall(
+            rf"auth: .*passwd-file\({name},.*(?:Password mismatch|unknown user)", self.log()
+        )
+        return len(accepted) + len(refused)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        configuration = self._configure()
+        self._process = subprocess.Popen(
+            [_dovecot(), "-F", "-c", configuration],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.directory / "stderr").open("wb"),
+            start_new_session=True,
+        )
+        wait_until(self._answers, 20, what=f"Dovecot on port {self.port}")
+
+    def stop(self) -> None:
+        """Stop it and all its processes."""
+        process = self._process
+        if process is None:
+            return
+        self._process = None
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # Children that outlive their master are in its session, which is ours to end.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _answers(self) -> bool:
+        process = self._process
+        if process is None or process.poll() is not None:
+            said = (self.directory / "stderr").read_text(errors="replace")
+            raise RuntimeError(f"Dovecot did not start: {said}\n{self.log()}")
+        try:
+            with socket.create_connection((self.host, self.port), timeout=5) as connection:
+                return connection.recv(4) == b"* OK"
+        except OSError:
+            return False
+
+    def _configure(self) -> Path:
+        directory, settings = self.directory, self.settings
+        # Dovecot's processes run as other users and must come through.
+        directory.chmod(0o755)
+        home = directory / "home"
+        home.mkdir()
+        shutil.chown(home, _MAIL_USER, _MAIL_USER)
+        users = directory / "users"
+        users.write_text(
+            "".join(f"{name}:{{PLAIN}}{word}\n" for name, word in settings.users.items()),
+            encoding="utf-8",
+        )
+        shutil.chown(users, "root", "dovecot")
+        users.chmod(0o640)
+        path = directory / "dovecot.conf"
+        path.write_text(self._text(users=users, home=home), encoding="utf-8")
+        return path
+
+    def _text(self, *, users: Path, home: Path) -> str:
+        settings = self.settings
+        return f"""
+base_dir = {self.directory}/run
+state_dir = {self.directory}/state
+log_path = {self._log}
+protocols = imap
+listen = {self.host}
+first_valid_uid = 1
+first_valid_gid = 1
+auth_verbose = yes
+auth_failure_delay = 0
+disable_plaintext_auth = {"no" if settings.clear_text_logins else "yes"}
+mail_location = {settings.mail_location}:~/mail
+mail_max_userip_connections = 100
+{self._tls_text()}
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {users}
+}}
+userdb {{
+  driver = static
+  args = uid={_MAIL_USER} gid={_MAIL_USER} home={home}/%u
+}}
+namespace inbox {{
+  inbox = yes
+  separator = {settings.separator}
+  prefix = {settings.prefix}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {self.port}
+  }}
+  inet_listener imaps {{
+    port = {self.tls_port if settings.tls else 0}
+    ssl = yes
+  }}
+}}
+{settings.extra}
+"""
+
+    def _tls_text(self) -> str:
+        if not self.settings.tls:
+            return "ssl = no"
+        pair = self.settings.key_pair or self.authority.issue(*self.settings.names)
+        return f"ssl = yes\nssl_cert = <{pair.certificate}\nssl_key = <{pair.key}\nssl_dh ="
+
+
+@contextlib.contextmanager
+def run_dovecot(settings: Settings | None = None) -> Iterator[Dovecot]:
+    """Run a Dovecot for as long as the block lasts.
+
+    Raises
+    ------
+    tests.cluster.shell.ToolingError
+        Dovecot is not installed and cannot be.
+    """
+    ensure("dovecot-imapd")
+    directory = Path(tempfile.mkdtemp(prefix="mailsync-dovecot-"))
+    server = Dovecot(directory, settings or Settings())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _dovecot() -> str:
+    return shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "dovecot"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
