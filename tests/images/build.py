@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster.cache import cache_root, locked
-from tests.cluster.shell import elapsed, run, say, step
+from tests.cluster.shell import run, say, step
 from tests.images.builders import find_builder
 from tests.images.catalog import Image, digest, named
 
@@ -58,12 +57,7 @@ def build(names: Iterable[str] = ()) -> list[BuiltImage]:
 
 def load(built: Iterable[BuiltImage], cluster: ClusterProvider) -> dict[str, str]:
     """Bring images to a cluster; returns the reference that its pods use, by image name."""
-    references = {}
-    for each in built:
-        start = time.monotonic()
-        references[each.image.name] = cluster.load(str(each.archive))
-        say(f"  ✓ {each.image.name} is on the cluster ({elapsed(time.monotonic() - start)})")
-    return references
+    return {each.image.name: cluster.load(str(each.archive)) for each in built}
 
 
 def clean() -> None:

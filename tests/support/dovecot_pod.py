@@ -118,7 +118,7 @@ namespace inbox {{
 
 def objects(server: DovecotPod) -> list[dict[str, Any]]:
     """Return the server's ConfigMap, Secrets, pod and Service."""
-    passwd = "".join(f"{user}:{password}::::::\n" for user, password in server.users.items())
+    passwd = "".join(_passwd_line(*each) for each in server.users.items())
     made = [
         {
             "apiVersion": "v1",
@@ -140,6 +140,12 @@ def secret(name: str, **data: str) -> dict[str, Any]:
     """Return a Secret; keys that are no Python names are given as ``**{...}``."""
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+
+
+def _passwd_line(user: str, password: str) -> str:
+    # In base64 a password may hold anything, the separator of the file's fields too.
+    encoded = base64.b64encode(password.encode()).decode()
+    return f"{user}:{{PLAIN.b64}}{encoded}::::::\n"
 
 
 def _pod(server: DovecotPod) -> dict[str, Any]:

@@ -75,7 +75,9 @@ class MailServer:
             self.kube.port_forward(f"pod/{self.pod.name}", port) as local,
             self._connect(local) as session,
         ):
-            session.login(user, self.pod.users[user])
+            # imaplib's own login() knows ASCII only (RFC 4616: PLAIN is UTF-8).
+            plain = f"\0{user}\0{self.pod.users[user]}".encode()
+            session.authenticate("PLAIN", lambda _: plain)
             yield session
 
     def log(self) -> str:
