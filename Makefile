@@ -40,7 +40,7 @@ demo: venv ## migrate a real mailbox between two real servers on a real cluster
 	$(RUN) tests.demo
 
 test: venv ## all tests (SKIP=cluster,servers leaves groups out by name)
-	@SKIP="$(SKIP)" bash tests/support/test.sh
+	@$(RUN) tests.run --skip "$(SKIP)"
 
 bench: venv ## timings beside peers, as ratios
 	$(RUN) tests.bench
