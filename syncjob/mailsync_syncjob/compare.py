@@ -121,14 +121,14 @@ def _id_headers_size(item: Item) -> Hashable | None:
 
 
 def _id_date(item: Item) -> Hashable | None:
-    """The destination rewrote headers but kept the internal date."""
+    """Allow that the destination rewrote headers but kept the internal date."""
     if item.identity.message_id is None or item.instant is None:
         return None
     return (item.identity.message_id, item.instant)
 
 
 def _id_headers(item: Item) -> Hashable | None:
-    """The destination set its own date and changed the size, or the mail came another way.
+    """Allow that the destination set its own date and changed the size.
 
     Without a Message-ID only a Date header makes equal headers mean the same message: those of
     mails that a program sends every night are equal too.
@@ -162,7 +162,7 @@ def _headers_date(item: Item) -> Hashable | None:
 
 
 def _headers_date_without_id(item: Item) -> Hashable | None:
-    """The destination gave the message a Message-ID that it did not have (Exchange does)."""
+    """Allow that the destination gave the message a Message-ID, as Exchange does."""
     return _headers_date(item) if item.identity.message_id is None else None
 
 

@@ -40,16 +40,16 @@ class Watch(Protocol):
     """Who follows the copying."""
 
     def copied(self, item: Item, size: int) -> None:
-        """A message is stored. May raise to stop the copying."""
+        """Take note that a message is stored. May raise to stop the copying."""
 
     def skipped(self, item: Item, reason: str) -> None:
-        """A message cannot be copied. May raise to stop the copying."""
+        """Take note that a message cannot be copied. May raise to stop the copying."""
 
     def vanished(self, item: Item) -> None:
-        """A message was deleted at the source meanwhile."""
+        """Take note that a message was deleted at the source meanwhile."""
 
     def keywords_refused(self, keywords: Sequence[bytes]) -> None:
-        """The destination does not keep these keywords."""
+        """Take note that the destination does not keep these keywords."""
 
 
 class Copier(Protocol):

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from mailsync_api.conditions import Reason
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 
 if TYPE_CHECKING:
+    from mailsync_api.conditions import Reason
     from mailsync_api.endpoint import Side
 
 __all__ = [

@@ -26,9 +26,9 @@ _ANY_KEYWORD: Final = b"\\*"
 
 
 def canonical(flag: bytes) -> bytes | None:
-    """Return a flag as it may be sent to a server, None for one that must not be.
+    r"""Return a flag as it may be sent to a server, None for one that must not be.
 
-    System flags get the spelling of RFC 9051; some servers write them in lower case. ``\\Recent``
+    System flags get the spelling of RFC 9051; some servers write them in lower case. ``\Recent``
     is the server's own and never sent.
     """
     if not _ATOM.fullmatch(flag) or flag.lower() == b"\\recent":

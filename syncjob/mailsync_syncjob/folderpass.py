@@ -32,7 +32,7 @@ _UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
 class FolderPass:
     """Works on one folder; is also who follows the copying of its messages."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that a folder's work needs
         self,
         *,
         source: Session,

@@ -16,7 +16,9 @@ from typing import Final
 
 __all__ = ["Identity", "identify", "identify_bare"]
 
-_FIELD: Final = re.compile(rb"^([!-9;-~]{1,128})[ \t]*:((?:[^\n]*\n?)(?:[ \t][^\n]*\n?)*)", re.M)
+_FIELD: Final = re.compile(
+    rb"^([!-9;-~]{1,128})[ \t]*:((?:[^\n]*\n?)(?:[ \t][^\n]*\n?)*)", re.MULTILINE
+)
 _SPACE: Final = re.compile(rb"[\x00-\x20\x7f]+")
 _BRACKETED: Final = re.compile(rb"<([^>]+)>")
 _EIGHT_BIT: Final = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)

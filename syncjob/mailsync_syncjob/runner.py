@@ -77,7 +77,7 @@ class Run:
         The figures; also after the run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that a run needs
         self,
         job: JobInput,
         endpoints: Endpoints,

@@ -36,8 +36,8 @@ def compile_pattern(text: str) -> re.Pattern[str]:
     """Return the regular expression of a pattern, for matching whole names.
 
     ``?`` is one character and ``*`` any number of them within a level, ``**`` crosses levels,
-    ``X/**`` is X and all below it. What follows ``re:`` is taken as it is. The first level INBOX
-    has no case (RFC 9051 section 5.1).
+    ``X/**`` is X and all below it, ``**/X`` is X at any level. What follows ``re:`` is taken as it
+    is. The first level INBOX has no case (RFC 9051 section 5.1).
     """
     if text.startswith(REGEX_PREFIX):
         return re.compile(text.removeprefix(REGEX_PREFIX))
@@ -54,8 +54,10 @@ def compile_pattern(text: str) -> re.Pattern[str]:
 
 def _glob(text: str) -> str:
     pieces: list[str] = []
-    for part in re.findall(r"\*\*|\*|\?|[^*?]+", text):
-        if part == "**":
+    for part in re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", text):
+        if part == "**/":
+            pieces.append("(?:.*/)?")
+        elif part == "**":
             pieces.append(".*")
         elif part == "*":
             pieces.append("[^/]*")

@@ -17,6 +17,8 @@ from mailsync_api.status import TLSFacts
 from mailsync_syncjob.errors import ConfigurationError, TLSPolicyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mailsync_api.endpoint import Side, TLSPolicy
     from mailsync_syncjob.credentials import Endpoint
 
@@ -163,7 +165,7 @@ def tls_facts(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> TLSFacts:
     )
 
 
-def _distinguished_name(rdns: Any) -> str | None:
+def _distinguished_name(rdns: Iterable[Iterable[tuple[str, str]]] | None) -> str | None:
     """Render ((("commonName", "x"),), ...) as ``commonName=x, ...``, at most 1024 characters."""
     if not rdns:
         return None

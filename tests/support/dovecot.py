@@ -1,5 +1,7 @@
-"""A real Dovecot on loopback: its own folder, ports, certificate and users; nothing of the
-machine's configuration is read or changed."""
+"""A real Dovecot on loopback, with its own folder, ports, certificate and users.
+
+Nothing of the machine's configuration is read or changed.
+"""
 
 from __future__ import annotations
 

@@ -70,10 +70,10 @@ class _WireClient(IMAPClient):  # type: ignore[misc]  # imapclient has no type i
         """Leave the socket as it is: the wire has deadlines."""
 
 
-def make_client(wire: Wire) -> Any:
+def make_client(wire: Wire) -> Any:  # noqa: ANN401  imapclient has no types
     """Return an imapclient in the authenticated state; it asks for the capabilities itself.
 
-    Mailbox names are bytes as the server writes them. imapclient has no types, hence Any.
+    Mailbox names are bytes as the server writes them.
     """
     client = _WireClient(wire)
     # imapclient sets 5, which keeps and formats every line and literal.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FetchItems", "Value", "parse_fetch", "parse_values"]
 
-Value: TypeAlias = "bytes | None | list[Value]"
+Value: TypeAlias = "bytes | list[Value] | None"
 """A string or atom, NIL, or a list."""
 
 _MAX_DEPTH: Final = 50
@@ -110,7 +110,7 @@ def parse_fetch(parts: Sequence[bytes]) -> FetchItems | None:
     values = parse_values(parts)
     items = values[2] if len(values) > 2 else None
     if not isinstance(items, list):
-        raise ValueError("FETCH without a list")
+        raise ValueError("FETCH without a list")  # noqa: TRY004  it is the server's text
     uid = size = None
     flags: tuple[bytes, ...] | None = None
     date: bytes | None = None

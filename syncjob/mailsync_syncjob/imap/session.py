@@ -156,7 +156,7 @@ class Session:
         return int(status.get(b"MESSAGES", 0)), status.get(b"SIZE")
 
     def open(self, raw: bytes, *, read_only: bool) -> OpenFolder:
-        """Select a folder; read-only is EXAMINE, which changes nothing, not even \\Recent."""
+        r"""Select a folder; read-only is EXAMINE, which changes nothing, not even \Recent."""
         with self._speaking("EXAMINE" if read_only else "SELECT"):
             answer = self._client.select_folder(raw, readonly=read_only)
         return OpenFolder(

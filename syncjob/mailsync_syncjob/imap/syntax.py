@@ -1,4 +1,4 @@
-"""Pieces of IMAP's grammar (RFC 9051 section 9, RFC 3501 section 9) that are sent or taken apart."""
+"""Pieces of IMAP's grammar (RFC 9051 section 9) that are sent or taken apart. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
     "sequence_sets",
 ]
 
-MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun") + (
-    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-)  # fmt: skip
+MONTHS: Final = tuple(
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+)
 _DATE_TIME: Final = re.compile(
     rb'"?\s?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"?'
 )

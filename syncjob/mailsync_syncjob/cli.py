@@ -1,0 +1,259 @@
+"""The ``mailsync`` command: the same manifests and the same engine without a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from enum import StrEnum
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mailsync_api.exitcodes import ExitCode, RetryClass, exit_info
+from mailsync_api.job import job_input
+from mailsync_api.report import Report, Verdict
+from mailsync_api.spec import Mode
+from mailsync_syncjob.deadline import Clock, Stop
+from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError
+from mailsync_syncjob.job import forbid_core_dumps, stop_on_sigterm
+from mailsync_syncjob.manifests import Manifests, load
+from mailsync_syncjob.output import JsonLines
+from mailsync_syncjob.runner import Run
+from mailsync_syncjob.terminal import Terminal, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailsync_api.manifest import MailSync
+    from mailsync_syncjob.output import Output
+
+__all__ = ["main"]
+
+_CLICK_USAGE: Final = 2
+_STDIN: Final = "-"
+
+app = typer.Typer(
+    name="mailsync",
+    help="Copies mailboxes from one IMAP server to another.",
+    no_args_is_help=True,
+    # A traceback with local variables would show passwords.
+    pretty_exceptions_enable=False,
+)
+
+
+class Format(StrEnum):
+    """How the run is shown."""
+
+    AUTO = "auto"
+    JSON = "json"
+    PROGRESS = "progress"
+
+
+def main() -> None:
+    """Run the command; bad arguments end with 64, everything else as the table of exit codes."""
+    forbid_core_dumps()
+    try:
+        app()
+    except SystemExit as error:
+        # click's number for bad usage; no command of ours ends with it.
+        sys.exit(int(ExitCode.USAGE) if error.code == _CLICK_USAGE else error.code)
+    except EngineError as error:
+        _complain(error.message)
+        sys.exit(int(error.exit_code))
+    except Exception as error:  # noqa: BLE001  a user sees words, never a traceback
+        _complain(f"an error of mailsync itself: {type(error).__name__}")
+        sys.exit(int(ExitCode.INTERNAL))
+
+
+@app.callback()
+def _root() -> None:
+    """Copy mailboxes from one IMAP server to another.
+
+    Message bodies, flags, keywords and dates stay as they are; nothing is lost and nothing is
+    copied twice, however often it is run. The source is never changed.
+    """
+
+
+@app.command("version")
+def version() -> None:
+    """Show the version."""
+    typer.echo(f"mailsync {distribution_version('mailsync')}")
+
+
+@app.command("run")
+def run(
+    *,
+    files: Annotated[
+        list[str],
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="Manifests: MailSyncs with their Secrets and ConfigMaps; - is standard input. "
+            "May be given more than once.",
+        ),
+    ],
+    secrets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Take what the files do not hold from DIR/<name of the Secret>/<key>.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the full report to FILE, as JSON."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compare and say what would be copied.")
+    ] = False,
+    output: Annotated[
+        Format,
+        typer.Option(
+            "-o",
+            "--output",
+            help="progress is for people, json for programs (one object a line); auto is progress "
+            "on a terminal.",
+        ),
+    ] = Format.AUTO,
+) -> None:
+    """Run the MailSyncs of some manifests, one after the other.
+
+    The exit code is that of the worst run: 0 done, 65 some messages could not be copied, 69 a
+    server cannot be reached, 75 it asked to wait, 76 not as safe as demanded, 77 credentials
+    refused, 78 the manifest cannot be used.
+    """
+    manifests = load([_text(name) for name in files])
+    if secrets is not None and not secrets.is_dir():
+        raise UsageError(f"--secrets {secrets}: there is no such directory")
+    people = output is Format.PROGRESS or (output is Format.AUTO and sys.stdout.isatty())
+    for line in manifests.ignored:
+        _complain(line, level="note")
+    runs = _run_all(manifests, directory=secrets, dry_run=dry_run, people=people)
+    if report is not None:
+        _write_reports(report, runs)
+    if people and len(runs) > 1:
+        summary([(_title(mailsync), result) for mailsync, result in runs])
+    sys.exit(int(_worst([result.verdict.exit_code for _, result in runs])))
+
+
+def _run_all(
+    manifests: Manifests, *, directory: Path | None, dry_run: bool, people: bool
+) -> list[tuple[MailSync, Report]]:
+    clock = Clock()
+    stop = Stop(clock)
+    stop_on_sigterm(stop)
+    runs: list[tuple[MailSync, Report]] = []
+    for mailsync in manifests.mailsyncs:
+        if stop.requested:
+            break
+        if mailsync.spec.suspend:
+            _complain(f"{_title(mailsync)}: spec.suspend is true, so it is not run", level="note")
+            continue
+        with ExitStack() as stack:
+            shown: Output = (
+                stack.enter_context(Terminal(_title(mailsync))) if people else JsonLines(clock)
+            )
+            if len(manifests.mailsyncs) > 1:
+                shown.log("info", f"{_title(mailsync)}: starting")
+            runs.append(
+                (
+                    mailsync,
+                    _run_one(
+                        mailsync,
+                        manifests,
+                        directory=directory,
+                        dry_run=dry_run,
+                        output=shown,
+                        clock=clock,
+                        stop=stop,
+                    ),
+                )
+            )
+    return runs
+
+
+def _run_one(  # noqa: PLR0913  the parts of one run
+    mailsync: MailSync,
+    manifests: Manifests,
+    *,
+    directory: Path | None,
+    dry_run: bool,
+    output: Output,
+    clock: Clock,
+    stop: Stop,
+) -> Report:
+    metadata = mailsync.metadata
+    try:
+        endpoints = manifests.endpoints(mailsync, directory=directory)
+    except ConfigurationError as error:
+        # The other MailSyncs can still be run.
+        message = f"{_title(mailsync)}: {error.message}"
+        output.log("error", message)
+        report = Report(
+            verdict=Verdict(exit_code=error.exit_code, reason=error.reason, message=message[:1024])
+        )
+        output.report(report)
+        return report
+    job = job_input(mailsync.spec, namespace=metadata.namespace, name=metadata.name)
+    if dry_run:
+        job = job.model_copy(update={"mode": Mode.DRY_RUN})
+    return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()
+
+
+def _text(name: str) -> tuple[str, str]:
+    try:
+        if name == _STDIN:
+            return "standard input", sys.stdin.read()
+        return name, Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}: not UTF-8 text") from None
+    except OSError as error:
+        raise UsageError(f"-f {name}: {error.strerror}") from None
+
+
+def _write_reports(path: Path, runs: Sequence[tuple[MailSync, Report]]) -> None:
+    content = {
+        "runs": [
+            {
+                "namespace": mailsync.metadata.namespace,
+                "name": mailsync.metadata.name,
+                "report": report.to_wire(),
+            }
+            for mailsync, report in runs
+        ]
+    }
+    try:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + os.linesep, "utf-8")
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}") from None
+
+
+def _worst(codes: Sequence[ExitCode]) -> ExitCode:
+    """Return the code that needs a person most; of equal ones the highest."""
+    order = (RetryClass.DONE, RetryClass.THROTTLED, RetryClass.BACKOFF, RetryClass.PERSON)
+    ranked = sorted(codes, key=lambda code: (order.index(exit_info(code).retry), code))
+    return ranked[-1] if ranked else ExitCode.DONE
+
+
+def _title(mailsync: MailSync) -> str:
+    metadata = mailsync.metadata
+    own = metadata.namespace == "default"
+    return metadata.name if own else f"{metadata.namespace}/{metadata.name}"
+
+
+def _complain(message: str, *, level: str = "error") -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    style = "bold red" if level == "error" else "yellow"
+    for line in message.splitlines():
+        console.print(f"[{style}]{level}:[/] {escape(line)}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Manifests without a cluster: MailSyncs, and the Secrets and ConfigMaps that they refer to."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from typing_extensions import override
+
+from mailsync_api.endpoint import CaRefKind, Side
+from mailsync_api.manifest import MailSync
+from mailsync_api.names import API_VERSION, KIND_MAILSYNC
+from mailsync_syncjob.credentials import Endpoint, Password
+from mailsync_syncjob.errors import ConfigurationError
+from mailsync_syncjob.runner import Endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from mailsync_api.endpoint import MailAccount
+
+__all__ = ["Manifests", "load"]
+
+_SECRET: Final = "Secret"  # noqa: S105  a kind, not a secret
+_CONFIG_MAP: Final = "ConfigMap"
+_SHOWN_CHARACTERS: Final = 80
+
+
+@dataclass(slots=True)
+class Manifests:
+    """What the files hold."""
+
+    mailsyncs: list[MailSync] = field(default_factory=list)
+    data: dict[tuple[str, str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
+    """The entries of Secrets and ConfigMaps by kind, namespace (empty if not given) and name."""
+    ignored: list[str] = field(default_factory=list)
+    """What was not understood, for people."""
+
+    def endpoints(self, mailsync: MailSync, *, directory: Path | None) -> Endpoints:
+        """Return both sides of a MailSync with their secrets.
+
+        Parameters
+        ----------
+        directory
+            Where to look for ``<object's name>/<key>`` what the files do not hold.
+
+        Raises
+        ------
+        ConfigurationError
+            A reference leads nowhere; the message names it.
+        """
+        namespace = mailsync.metadata.namespace
+        ends = [
+            self._endpoint(side, account, namespace=namespace, directory=directory)
+            for side, account in (
+                (Side.SOURCE, mailsync.spec.source),
+                (Side.DESTINATION, mailsync.spec.destination),
+            )
+        ]
+        return Endpoints(*ends)
+
+    def _endpoint(
+        self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None
+    ) -> Endpoint:
+        secret, ca = account.authentication.secret_ref, account.tls.ca_ref
+        password = self._entry(
+            (_SECRET, namespace, secret.name),
+            secret.password_key,
+            directory=directory,
+            wanted_by=f"spec.{side}.authentication.secretRef",
+        )
+        ca_pem = None
+        if ca is not None:
+            kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
+            ca_pem = self._entry(
+                (kind, namespace, ca.name),
+                ca.key,
+                directory=directory,
+                wanted_by=f"spec.{side}.tls.caRef",
+            ).decode("utf-8", "replace")
+        return Endpoint(side, account, Password(password), ca_pem)
+
+    def _entry(
+        self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str
+    ) -> bytes:
+        kind, namespace, plain = name
+        entries = self.data.get(name) or self.data.get((kind, "", plain))
+        value = _from_directory(directory, plain, key) if directory else None
+        if value is None and entries is not None:
+            value = entries.get(key)
+            if value is None:
+                raise ConfigurationError(
+                    f"{wanted_by}: the {kind} {plain} has no key {key!r}; it has "
+                    f"{', '.join(sorted(entries)) or 'none'}"
+                )
+        if value is None:
+            looked = f" nor is there a file {directory / plain / key}" if directory else ""
+            raise ConfigurationError(
+                f"{wanted_by}: no {kind} {plain} (namespace {namespace}) in the given files"
+                f"{looked}: add it to a file given with -f, or keep it as DIR/{plain}/{key} and "
+                "give --secrets DIR"
+            )
+        if not value:
+            raise ConfigurationError(f"{wanted_by}: the entry {key!r} of {kind} {plain} is empty")
+        return value
+
+
+def load(sources: Sequence[tuple[str, str]]) -> Manifests:
+    """Read manifests.
+
+    Parameters
+    ----------
+    sources
+        Pairs of a name for people and YAML text, which may hold many documents.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the file, the number of the document, the field and its value.
+    """
+    manifests = Manifests()
+    for name, text in sources:
+        for number, document in _documents(name, text):
+            where = f"{name}, document {number}"
+            if not isinstance(document, dict):
+                raise ConfigurationError(
+                    f"{where}: a Kubernetes object was expected, not {_shown(document)}"
+                )
+            _add(manifests, document, where=where)
+    if not manifests.mailsyncs:
+        names = ", ".join(name for name, _ in sources)
+        raise ConfigurationError(f"{names}: no MailSync ({API_VERSION}) in it")
+    return manifests
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a key that is there twice is a mistake."""
+
+    @override
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep=deep)
+
+
+def _documents(name: str, text: str) -> Iterator[tuple[int, Any]]:
+    loader = _Loader(text)
+    number = 0
+    try:
+        while loader.check_data():  # type: ignore[no-untyped-call]  # types-pyyaml has no types here
+            number += 1
+            document = loader.get_data()
+            if document is not None:
+                yield number, document
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        raise ConfigurationError(
+            f"{name}, document {max(number, 1)}{place}: not valid YAML: {problem}"
+        ) from None
+    finally:
+        loader.dispose()
+
+
+def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
+    kind, version = document.get("kind"), document.get("apiVersion")
+    if kind == "List" and isinstance(document.get("items"), list):
+        for index, item in enumerate(document["items"]):
+            if isinstance(item, dict):
+                _add(manifests, item, where=f"{where}, items[{index}]")
+    elif kind == KIND_MAILSYNC:
+        manifests.mailsyncs.append(_mailsync(document, where=where))
+    elif kind in {_SECRET, _CONFIG_MAP} and version == "v1":
+        name, entries = _entries(document, where=where)
+        key = (kind, name[0], name[1])
+        if key in manifests.data:
+            raise ConfigurationError(f"{where}: the {kind} {name[1]} is there twice")
+        manifests.data[key] = entries
+    else:
+        manifests.ignored.append(
+            f"{where}: kind {_shown(kind)} ({_shown(version)}) means nothing here and is left out; "
+            f"known are {KIND_MAILSYNC}, {_SECRET} and {_CONFIG_MAP}"
+        )
+
+
+def _mailsync(document: dict[str, Any], *, where: str) -> MailSync:
+    try:
+        return MailSync.from_object(document)
+    except ValidationError as error:
+        problems = [
+            _problem(one["loc"], kind=one["type"], said=one["msg"], value=one["input"])
+            for one in error.errors(include_url=False)
+        ]
+        raise ConfigurationError("\n".join(f"{where}: {p}" for p in problems)) from None
+
+
+def _problem(loc: tuple[int | str, ...], *, kind: str, said: str, value: object) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    if kind == "extra_forbidden":
+        known = _fields_at(loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"{path}: there is no such field; {cure}"
+    if kind == "missing":
+        return f"{path}: this field is required"
+    said = said.removeprefix("Value error, ")
+    if isinstance(value, dict):
+        return f"{path or 'the object'}: {said}"
+    return f"{path}: {_shown(value)}: {said}"
+
+
+def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the fields at a place of a MailSync."""
+    model: type[BaseModel] | None = MailSync
+    for part in loc:
+        fields = model.model_fields if model else {}
+        found = next((f for f in fields.values() if f.alias == part), None)
+        model = _model_in(found.annotation) if found else None
+    return [f.alias or name for name, f in model.model_fields.items()] if model else []
+
+
+def _is_model(value: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if _is_model(annotation):
+        return annotation
+    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)
+
+
+def _entries(
+    document: Mapping[str, Any], *, where: str
+) -> tuple[tuple[str, str], dict[str, bytes]]:
+    """Return namespace and name, and the entries, of a Secret or ConfigMap.
+
+    No value of it gets into an error.
+    """
+    kind = document["kind"]
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
+        raise ConfigurationError(f"{where}: metadata.name of the {kind} is missing")
+    entries: dict[str, bytes] = {}
+    for section in ("data", "binaryData", "stringData"):
+        values = document.get(section) or {}
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{where}: {section} of {kind} {name} is no mapping")
+        encoded = section == "binaryData" or (section == "data" and kind == _SECRET)
+        for key, value in values.items():
+            at = f"{where}: {section}.{key} of {kind} {name}"
+            entries[str(key)] = _decoded(value, encoded=encoded, at=at)
+    return (str(metadata.get("namespace") or ""), name), entries
+
+
+def _decoded(value: object, *, encoded: bool, at: str) -> bytes:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{at} is no text: put the value in quotes")
+    if not encoded:
+        return value.encode()
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigurationError(
+            f"{at} is not base64: encode it, or give the plain text under stringData"
+        ) from None
+
+
+def _from_directory(directory: Path, name: str, key: str) -> bytes | None:
+    path = directory / name / key
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
