@@ -66,7 +66,7 @@ def alive(daemon: Daemon) -> bool:
     """Whether this very process still runs."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(daemon.pid, os.WNOHANG)  # a child that ended is a zombie until it is waited for
-    return daemon.boot_id == _boot_id()
+    return daemon.boot_id == _boot_id() and _start_ticks(daemon.pid) == daemon.start_ticks
 
 
 def stop(daemon: Daemon, *, grace: float = 10.0) -> None:
