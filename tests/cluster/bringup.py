@@ -30,10 +30,13 @@ from tests.cluster.processes import alive, start, wait_until
 from tests.cluster.record import Record, write_record
 from tests.cluster.shell import ToolingError, run, step
 
-__all__ = ["CONTAINERD_NAMESPACE", "bring_up", "import_archive"]
+__all__ = ["CONTAINERD_NAMESPACE", "SEARCH_PATH", "bring_up", "import_archive"]
 
 CONTAINERD_NAMESPACE = "k8s.io"
 """Where containerd keeps what belongs to Kubernetes."""
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs that are not built here are found."""
 
 _PATIENCE = 120.0  # seconds for any one thing to get ready, on a busy machine too
 
@@ -172,9 +175,8 @@ def _write(path: Path, text: str) -> None:
 def _started(layout: Layout, record: Record, name: str, command: list[str]) -> Record:
     environment = {
         MARKER: str(layout.runtime),
-        # Programs are found where Debian puts them; nothing else of the user's environment, above
-        # all no proxy, reaches the cluster.
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        # Nothing of the user's environment, above all no proxy, reaches the cluster.
+        "PATH": SEARCH_PATH,
         "HOME": str(layout.state),
     }
     # Older releases of etcd start on other machines than amd64 only when they are told to.

@@ -9,6 +9,7 @@ from tests.cluster.layout import (
     BRIDGE,
     CGROUP,
     CLUSTER_DNS,
+    CNI_PLUGINS,
     GATEWAY,
     LOCALHOST,
     NETWORK,
@@ -181,7 +182,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{CNI_PLUGINS}"
     conf_dir = "{layout.configuration}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "{snapshotter}"

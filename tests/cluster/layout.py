@@ -9,6 +9,7 @@ __all__ = [
     "BRIDGE",
     "CGROUP",
     "CLUSTER_DNS",
+    "CNI_PLUGINS",
     "GATEWAY",
     "LOCALHOST",
     "NETWORK",
@@ -23,6 +24,8 @@ __all__ = [
 
 NODE = "mailsync-node"
 BRIDGE = "mailsync0"
+CNI_PLUGINS = "/usr/lib/cni"
+"""Where Debian puts them."""
 NETWORK = "mailsync"
 """Name of the CNI network: the CNI plugins name their files after it."""
 CGROUP = "mailsync-cluster"

@@ -11,13 +11,18 @@ from pathlib import Path
 
 from tests.cluster.archive import archive_names
 from tests.cluster.binaries import binaries
-from tests.cluster.bringup import CONTAINERD_NAMESPACE, bring_up, import_archive
+from tests.cluster.bringup import (
+    CONTAINERD_NAMESPACE,
+    SEARCH_PATH,
+    bring_up,
+    import_archive,
+)
 from tests.cluster.cache import cache_root, locked
 from tests.cluster.commands import PROGRAMS
 from tests.cluster.health import dns_ready, healthy, node_ready
 from tests.cluster.images import exported, find_image
 from tests.cluster.interface import Component, Tools
-from tests.cluster.layout import Layout
+from tests.cluster.layout import CNI_PLUGINS, Layout
 from tests.cluster.packages import ensure
 from tests.cluster.processes import alive
 from tests.cluster.record import Record, read_record
@@ -26,9 +31,18 @@ from tests.cluster.takedown import take_down
 
 __all__ = ["LocalProvider"]
 
-_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "etcd-server", "nftables")
-_DEBIAN_PROGRAMS = {"etcd": "/usr/bin/etcd", "containerd": "/usr/bin/containerd"}
-_BUILT = tuple(name for name in PROGRAMS if name not in _DEBIAN_PROGRAMS)
+# What is used of each Debian package. One that is there already, from wherever, is good enough:
+# the user may have Docker's packages of the same programs, which exclude Debian's.
+_PACKAGES = {
+    "containerd": ("containerd", "containerd-shim-runc-v2", "ctr"),
+    "containernetworking-plugins": (f"{CNI_PLUGINS}/bridge", f"{CNI_PLUGINS}/host-local"),
+    "etcd-server": ("etcd",),
+    "iproute2": ("ip",),
+    "nftables": ("nft",),
+    "runc": ("runc",),
+}
+_FOUND = ("etcd", "containerd")
+_BUILT = tuple(name for name in PROGRAMS if name not in _FOUND)
 
 
 class LocalProvider:
@@ -42,9 +56,9 @@ class LocalProvider:
     def up(self) -> None:
         """See `ClusterProvider.up`; a cluster that is not whole is taken down and made anew."""
         _check_user()
-        ensure(*_PACKAGES, "iproute2")
+        _install_packages()
         paths = binaries([*_BUILT, "kubectl", "helm", "coredns", "pause"])
-        paths |= {name: Path(path) for name, path in _DEBIAN_PROGRAMS.items()}
+        paths |= {name: Path(shutil.which(name, path=SEARCH_PATH) or name) for name in _FOUND}
         with locked("cluster"):
             components = self.status()
             if components and all(component.healthy for component in components):
@@ -63,7 +77,8 @@ class LocalProvider:
                 say("The local cluster is down already.")
 
     def status(self) -> list[Component]:
-        """See `ClusterProvider.status`: one line for each program, one for the node."""
+        """See `ClusterProvider.status`: one line for each program, then the node and DNS."""
+        _check_user()
         record = read_record(self._own)
         if record is None:
             return []
@@ -143,6 +158,15 @@ def _stamp(archive: Path) -> str:
     """Tell one version of a file from the next without reading it: images are large."""
     status = archive.stat()
     return f"{archive.absolute()} {status.st_size} {status.st_mtime_ns}"
+
+
+def _install_packages() -> None:
+    """Install the packages of the programs that are not on this machine."""
+    missing = {
+        package: [name for name in names if shutil.which(name, path=SEARCH_PATH) is None]
+        for package, names in _PACKAGES.items()
+    }
+    ensure(*(package for package, names in missing.items() if names))
 
 
 def _has(layout: Layout, reference: str) -> bool:

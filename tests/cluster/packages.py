@@ -74,6 +74,8 @@ def _check_possible(wanted: tuple[str, ...]) -> None:
 def _install(names: tuple[str, ...]) -> None:
     install = [
         "apt-get", "install", "--yes", "--no-install-recommends",
+        # Never at the price of what the user has: Docker's containerd.io, for one.
+        "--no-remove",
         "-o", "DPkg::Lock::Timeout=300", *names,
     ]  # fmt: skip
     try:
