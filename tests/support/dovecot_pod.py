@@ -35,7 +35,7 @@ service anvil {
 service stats {
   chroot =
 }
-mail_location = maildir:~/Maildir
+mail_location = sdbox:~/sdbox
 mail_max_userip_connections = 64
 auth_mechanisms = plain login
 passdb {
