@@ -26,7 +26,8 @@ _QUOTA_WORDS: Final = re.compile(
 )
 _UNSHOWABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffef]+")
 # RFC 5530 response codes and their widespread relatives.
-_THROTTLE_CODES: Final = frozenset({"THROTTLED", "LIMIT"})
+# LIMIT is none of them: it may speak of one message that is too large (Dovecot does).
+_THROTTLE_CODES: Final = frozenset({"THROTTLED"})
 _TEMPORARY_CODES: Final = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
 
 

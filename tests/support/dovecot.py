@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Final
 
 from tests.cluster.packages import ensure
 from tests.support.certificates import Authority
+from tests.support.imap import login
 from tests.support.poll import wait_until
 
 if TYPE_CHECKING:
+    import imaplib
     from collections.abc import Iterator, Mapping
 
     from tests.support.certificates import KeyPair
@@ -76,6 +78,14 @@ class Dovecot:
         """Return everything it has logged."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
+    @contextlib.contextmanager
+    def login(self, user: str, password: str) -> Iterator[imaplib.IMAP4]:
+        """Log in as a test, over implicit TLS."""
+        with login(
+            self.host, self.tls_port, user=user, password=password, ca_pem=self.ca_pem
+        ) as session:
+            yield session
+
     def logins(self, user: str | None = None) -> int:
         """Return how often a login was tried, with or without success.
 
@@ -94,13 +104,14 @@ class Dovecot:
     def start(self) -> None:
         """Start it and wait until it answers."""
         configuration = self._configure()
-        self._process = subprocess.Popen(
-            [_dovecot(), "-F", "-c", configuration],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.directory / "stderr").open("wb"),
-            start_new_session=True,
-        )
+        with (self.directory / "stderr").open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [_dovecot(), "-F", "-c", configuration],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
         wait_until(self._answers, 20, what=f"Dovecot on port {self.port}")
 
     def stop(self) -> None:
