@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 import aiohttp
 from kubernetes.aio import client, config
 
+from mailsync_operator.cluster.encoding import yaml_compatible_json
 from mailsync_operator.errors import (
     AlreadyExistsError,
     ClusterError,
@@ -24,13 +26,11 @@ from mailsync_operator.errors import (
     TransientError,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 __all__ = ["RequestMeter", "Transport"]
 
 _TIMEOUT_SECONDS: Final = 30.0
-_APPLY: Final = "application/apply-patch+yaml"
+# With the parameter, the client sends our text as it is instead of writing its own JSON.
+_APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 _JSON: Final = "application/json"
 _UNAUTHORIZED: Final = 401
 
@@ -88,7 +88,7 @@ class Transport:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | None = None,
         content_type: str = _JSON,
     ) -> dict[str, Any]:
         """Send a request and return the JSON object of the answer.
@@ -110,7 +110,8 @@ class Transport:
     async def apply(self, path: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
         """Apply an object server-side: fields of ours that are not in it are taken away."""
         query = {"fieldManager": manager, "force": "true"}
-        return await self.call("PATCH", path, query=query, body=body, content_type=_APPLY)
+        text = yaml_compatible_json(body)
+        return await self.call("PATCH", path, query=query, body=text, content_type=_APPLY)
 
     async def text(
         self,
@@ -118,7 +119,7 @@ class Transport:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | None = None,
         content_type: str = _JSON,
     ) -> str:
         """Send a request and return the answer's text; bad UTF-8 is replaced.
@@ -150,7 +151,7 @@ class Transport:
         path: str,
         *,
         query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | str | None,
         content_type: str,
     ) -> tuple[int, bytes, Mapping[str, str]]:
         if self._client is None:
@@ -161,7 +162,7 @@ class Transport:
             resource_path=path,
             query_params=list((query or {}).items()),
             header_params={"Accept": "*/*", "Content-Type": content_type},
-            body=dict(body) if body is not None else None,
+            body=dict(body) if isinstance(body, Mapping) else body,
             auth_settings=["BearerToken"],
         )
         answer = await self._client.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
