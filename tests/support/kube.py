@@ -131,8 +131,11 @@ class Kube:
         return sorted(items, key=lambda each: each["metadata"]["creationTimestamp"])
 
     def can_i(self, verb: str, resource: str) -> bool:
-        """Whether the API server would let this user do so in this namespace."""
-        return self.run("auth", "can-i", verb, resource, check=False).strip() == "yes"
+        """Whether the API server would let this user do so here, with ``pods`` or ``pods/log``."""
+        # To kubectl the slash would mean an object's name.
+        name, _, part = resource.partition("/")
+        words = ["auth", "can-i", verb, name, *([f"--subresource={part}"] if part else [])]
+        return self.run(*words, check=False).strip() == "yes"
 
     def wait(
         self,

@@ -64,6 +64,11 @@ class Release:
             f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod}:8080/proxy/metrics"
         )
 
+    def helm(self, cluster: ClusterProvider, *arguments: str | Path, stdin: str = "") -> str:
+        """Run helm in the release's namespace; returns its standard output."""
+        where = [f"--kubeconfig={self.kube.kubeconfig}", f"--namespace={self.kube.namespace}"]
+        return run([cluster.tools().helm, *arguments, *where], stdin=stdin, timeout=180).stdout
+
     def log(self, *, tail: int = -1) -> str:
         """Return the operator's log."""
         return self.kube.logs(f"deployment/{self.name}", tail=tail)
@@ -96,13 +101,9 @@ def install(
     release.kube.ensure()
     chosen = {part: _image(images[f"mailsync-{part}"]) for part in ("operator", "syncjob")}
     text = json.dumps(merged({"image": chosen}, dict(values or {})))
-    command: list[str | Path] = [
-        cluster.tools().helm, "upgrade", "--install", release.name, _CHART,
-        f"--kubeconfig={cluster.kubeconfig()}", f"--namespace={namespace}",
-        "--values=-", "--wait", "--timeout=120s",
-    ]  # fmt: skip
+    command: list[str | Path] = ["upgrade", "--install", release.name, _CHART, "--values=-"]
     try:
-        run(command, stdin=text, timeout=180)
+        release.helm(cluster, *command, "--wait", "--timeout=120s", stdin=text)
     except CommandError as error:
         raise ToolingError(f"{error}\n{_how_it_is(release.kube)}") from error
     return release
