@@ -88,6 +88,9 @@ class Draft:
                 copied_messages=totals.copied,
                 skipped=totals.skipped,
                 percent=100 if done else before.percent,
+                # Once it is over: the average of the whole run.
+                messages_per_second=round(completed / max(verdict.duration_seconds, 1)),
+                bytes_per_second=round(totals.bytes_copied / max(verdict.duration_seconds, 1)),
                 update_time=self.obs.now,
             )
         )

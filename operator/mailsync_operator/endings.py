@@ -145,7 +145,8 @@ def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -
         why = pod.status_message or pod.termination.reason or "no reason given"
         return _Cause(
             Reason.INTERRUPTED if code in {137, 0} else Reason.INTERNAL_ERROR,
-            f"the engine ended without a verdict (exit code {code}: {why})",
+            f"the engine ended without a verdict (exit code {code}: {why}); the log of pod "
+            f"{pod.name} may say more",
             RetryClass.BACKOFF,
             code,
         )

@@ -69,7 +69,7 @@ def _add_life(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
     async def cleanup(**_: Any) -> None:  # noqa: ANN401  kopf's arguments
         await runtime.stop()
 
-    @kopf.on.probe(registry=registry, id="queue")
+    @kopf.on.probe(registry=registry, id="queue", errors=kopf.ErrorsMode.PERMANENT)
     async def probe(**_: Any) -> dict[str, int]:  # noqa: ANN401  kopf's arguments
         return runtime.check()
 

@@ -53,7 +53,6 @@ def configure(*, style: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # kopf says of every event of every object that it was handled.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    for noisy in ("asyncio", "aiohttp.access"):
+    # kopf says of every event and every probe that it was handled.
+    for noisy in ("kopf.objects", "kopf.activities", "asyncio", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -53,7 +53,8 @@ def find_blocker(
     if pod.waiting_reason in _PULL:
         return Blocker(
             Reason.IMAGE_PULL_FAILED,
-            f"the engine's image cannot be pulled ({pod.waiting_reason}): {pod.waiting_message}",
+            # No details: they change with every attempt, and the pod's own Events have them.
+            f"the engine's image cannot be pulled; `kubectl describe pod {pod.name}` says why",
         )
     mounts = list(_mount_blockers(pod, events, spec=spec, now=now))
     if mounts:

@@ -25,6 +25,9 @@ LAST_DELAY: Final = 300.0
 CONFLICT_DELAY: Final = 0.2
 """After a conflict, in seconds: the watch brings the newer object in a moment."""
 
+_TICK: Final = 0.001
+"""Timers are exact to a millisecond; sums of floating-point times are not exact at all."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -137,7 +140,7 @@ class WorkQueue(Generic[K]):
     async def _timer(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while self._heap and self._heap[0][0] <= loop.time():
+            while self._heap and self._heap[0][0] <= loop.time() + _TICK:
                 when, _, key = heapq.heappop(self._heap)
                 if self._due.get(key) == when:  # else it was looked at, or put off, since
                     del self._due[key]

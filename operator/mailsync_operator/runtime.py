@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from mailsync_api import names
 from mailsync_operator.apply import Applier
 from mailsync_operator.builders.job import Engine
 from mailsync_operator.cluster.api import KubernetesApi
 from mailsync_operator.cluster.transport import Transport
-from mailsync_operator.errors import ClusterError
+from mailsync_operator.errors import ClusterError, NotFoundError
 from mailsync_operator.events import EventRecorder
 from mailsync_operator.metrics import Metrics
 from mailsync_operator.progress import ProgressPoller
@@ -61,11 +62,12 @@ class Runtime:
         Raises
         ------
         ClusterError
-            There are no credentials for an API server.
+            There are no credentials, no answer, no permission or no CRD.
         OSError
             A port is taken.
         """
         await self._transport.open()
+        await self._require_definition()
         poller = ProgressPoller(self._api, news=self.add)
         engine = Engine(self.settings.image, self.settings.image_pull_policy)
         reconciler = Reconciler(
@@ -131,6 +133,16 @@ class Runtime:
         if stuck:
             raise RuntimeError(f"a worker has been on {stuck[0]} for over {STUCK_SECONDS:.0f} s")
         return {"queued": queue.depth, "delayed": queue.delayed}
+
+    async def _require_definition(self) -> None:
+        # kopf looks for the resources once: without the CRD it would watch nothing, for ever.
+        try:
+            await self._api.count_mailsyncs(self.settings.namespaces)
+        except NotFoundError as error:
+            raise ClusterError(
+                f"the CRD {names.PLURAL_MAILSYNC}.{names.GROUP} is not installed: apply it from "
+                "crds/, or install the chart"
+            ) from error
 
     def _why_not_ready(self) -> str:
         return "" if self._listed else "the MailSyncs are not all listed yet"

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Transition", "transitions"]
 
-_BLOCKERS: Final = frozenset(
+_MISSING: Final = frozenset(
+    {Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND, Reason.CONFIG_MAP_NOT_FOUND}
+)
+_BLOCKERS: Final = _MISSING | frozenset(
     {
-        Reason.SECRET_NOT_FOUND,
-        Reason.SECRET_KEY_NOT_FOUND,
-        Reason.CONFIG_MAP_NOT_FOUND,
         Reason.IMAGE_PULL_FAILED,
         Reason.UNSCHEDULABLE,
         Reason.POD_NOT_STARTED,
@@ -91,7 +91,9 @@ def _blocked(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:
     now, before = (conditions.of(s, ConditionType.READY) for s in (new, old))
     if now is None or now.reason not in _BLOCKERS:
         return
-    if before is None or (before.reason, before.message) != (now.reason, now.message):
+    # What is missing is named in the message; a scheduler's words change all the time.
+    same = before is not None and before.reason == now.reason
+    if not same or (now.reason in _MISSING and before and before.message != now.message):
         yield Transition(EventReason.RUN_BLOCKED, now.message, warning=True)
 
 

@@ -127,16 +127,19 @@ def _placement(template: PodTemplate) -> dict[str, Any]:
     wire = template.to_wire()
     fields: dict[str, Any] = {
         "node_selector": wire.get("nodeSelector"),
-        "tolerations": [k8s.V1Toleration.from_dict(item) for item in wire.get("tolerations", [])],
-        "affinity": k8s.V1Affinity.from_dict(wire["affinity"]) if "affinity" in wire else None,
+        "tolerations": [
+            k8s.V1Toleration.model_validate(item) for item in wire.get("tolerations", [])
+        ],
+        "affinity": k8s.V1Affinity.model_validate(wire["affinity"]) if "affinity" in wire else None,
         "topology_spread_constraints": [
-            k8s.V1TopologySpreadConstraint.from_dict(item)
+            k8s.V1TopologySpreadConstraint.model_validate(item)
             for item in wire.get("topologySpreadConstraints", [])
         ],
         "priority_class_name": wire.get("priorityClassName"),
         "service_account_name": wire.get("serviceAccountName"),
         "image_pull_secrets": [
-            k8s.V1LocalObjectReference.from_dict(item) for item in wire.get("imagePullSecrets", [])
+            k8s.V1LocalObjectReference.model_validate(item)
+            for item in wire.get("imagePullSecrets", [])
         ],
         "runtime_class_name": wire.get("runtimeClassName"),
     }
