@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Dovecot", "Settings", "run_dovecot"]
 
-_HOST: Final = "127.0.0.1"
+# Not 127.0.0.1, from which tests connect: Dovecot takes a connection from its own address for
+# secured, and would take passwords in clear text on it.
+_HOST: Final = "127.0.0.2"
 _MAIL_USER: Final = "mail"  # Debian's; any that owns no files of value
 
 
@@ -42,7 +44,7 @@ class Settings:
     """Passwords by user name."""
     tls: bool = True
     """Whether STARTTLS and the port for implicit TLS are there."""
-    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+    names: tuple[str, ...] = ("localhost", "127.0.0.2")
     """Names in the certificate."""
     key_pair: KeyPair | None = None
     """A certificate of the test's own."""

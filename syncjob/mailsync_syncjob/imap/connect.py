@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,33 +71,36 @@ class Connector:
         ProtocolError
             The server does not speak IMAP, or somebody interferes.
         """
-        sock = self._tcp(endpoint)
-        try:
-            return self._secure(sock, endpoint)
-        except ConnectionLostError as error:
-            sock.close()
-            raise UnreachableError(
-                f"{endpoint.side} {endpoint.address}: no session came about: {error.message}",
-                side=endpoint.side,
-            ) from None
-        except BaseException:
-            sock.close()
-            raise
+        with ExitStack() as opened:
+            sock = self._tcp(endpoint)
+            opened.callback(sock.close)
+            try:
+                connected = self._secure(sock, endpoint, opened)
+            except ConnectionLostError as error:
+                raise UnreachableError(
+                    f"{endpoint.side} {endpoint.address}: no session came about: {error.message}",
+                    side=endpoint.side,
+                ) from None
+            opened.pop_all()
+            return connected
 
-    def _secure(self, sock: socket.socket, endpoint: Endpoint) -> Connected:
+    def _secure(self, sock: socket.socket, endpoint: Endpoint, opened: ExitStack) -> Connected:
         mode = endpoint.account.tls.mode
-        if mode is TLSMode.IMPLICIT:
-            tls_socket = self._handshake(sock, endpoint)
-            channel = self._greeted(tls_socket, endpoint, trusted=True)
-            facts = tls_facts(tls_socket, endpoint=endpoint)
-        elif mode is TLSMode.START_TLS:
-            self._start_tls(self._greeted(sock, endpoint, trusted=False), endpoint)
-            tls_socket = self._handshake(sock, endpoint)
-            channel = self._channel(tls_socket, endpoint, trusted=True)
-            facts = tls_facts(tls_socket, endpoint=endpoint)
-        else:
+        if mode is TLSMode.NONE:
             channel = self._greeted(sock, endpoint, trusted=True)
             facts = clear_text_facts()
+        else:
+            if mode is TLSMode.START_TLS:
+                self._start_tls(self._greeted(sock, endpoint, trusted=False), endpoint)
+            tls_socket = self._handshake(sock, endpoint)
+            # The TLS socket has taken the descriptor over; the plain one no longer closes it.
+            opened.callback(tls_socket.close)
+            facts = tls_facts(tls_socket, endpoint=endpoint)
+            channel = (
+                self._greeted(tls_socket, endpoint, trusted=True)
+                if mode is TLSMode.IMPLICIT
+                else self._channel(tls_socket, endpoint, trusted=True)
+            )
         with channel.wire.within(self.patience.greeting):
             return Connected(channel, facts, capabilities(channel))
 

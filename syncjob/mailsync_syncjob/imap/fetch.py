@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mailsync_syncjob.errors import CommandRefusedError
 from mailsync_syncjob.imap.parse import FetchItems, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
@@ -154,9 +153,9 @@ class Reader:
             # else: news of a flag, which nobody asked for
         return found
 
-    def _items(self, parts: list[bytes]) -> FetchItems | None:
+    def _items(self, parts: list[bytes], *, partial: bool = False) -> FetchItems | None:
         try:
-            return parse_fetch(parts)
+            return parse_fetch(parts, partial=partial)
         except ValueError as error:
             raise self._channel.violation(f"a FETCH answer that is none: {error}") from None
 
@@ -172,16 +171,17 @@ class Reader:
     def bodies(self, uids: Sequence[int]) -> Iterator[Body]:
         """Yield the bodies of these messages in the server's order.
 
-        Messages that are missing, or whose FETCH the server refuses, are left out. A body must be
-        used before the next one is asked for.
+        Messages that are missing are left out. A body must be used before the next one is asked
+        for.
+
+        Raises
+        ------
+        CommandRefusedError
+            The server cannot send one of them; those before it were yielded.
         """
         pending = set(uids)
         for numbers in sequence_sets(uids):
-            try:
-                yield from self._stream(numbers, pending)
-            except CommandRefusedError:
-                # The messages before the refusal are done; the caller tries the rest singly.
-                continue
+            yield from self._stream(numbers, pending)
 
     def _stream(self, numbers: bytes, pending: set[int]) -> Iterator[Body]:
         channel, wire = self._channel, self._channel.wire
@@ -220,7 +220,7 @@ class Reader:
                 rest = self._rest()
             items = self._items([text, data, *rest])
             return Body(self._uid(items), size, data)
-        items = self._items([text])
+        items = self._items([text], partial=True)
         return Body(self._uid(items), size, None, self._channel, self._patience, size)
 
     def _uid(self, items: FetchItems | None) -> int:

@@ -45,8 +45,13 @@ class FetchItems:
     """The value of the first BODY[...]; None also for NIL."""
 
 
-def parse_values(parts: Sequence[bytes]) -> list[Value]:
-    """Return the values of an answer; a list that is never closed ends where the text does.
+def parse_values(parts: Sequence[bytes], *, partial: bool = False) -> list[Value]:
+    """Return the values of an answer.
+
+    Parameters
+    ----------
+    partial
+        The answer is given up to a literal only: lists may be open.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def parse_values(parts: Sequence[bytes]) -> list[Value]:
             stack[-1].append(None)
         else:
             stack[-1].append(value)
+    if len(stack) > 1 and not partial:
+        raise ValueError("a list is not closed")
     return top
 
 
@@ -96,8 +103,13 @@ def _tokens(parts: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
                 yield kind, value
 
 
-def parse_fetch(parts: Sequence[bytes]) -> FetchItems | None:
+def parse_fetch(parts: Sequence[bytes], *, partial: bool = False) -> FetchItems | None:
     """Return the items of ``n FETCH (...)``, None for any other answer.
+
+    Parameters
+    ----------
+    partial
+        The answer is given up to a literal only.
 
     Raises
     ------
@@ -107,7 +119,7 @@ def parse_fetch(parts: Sequence[bytes]) -> FetchItems | None:
     head = parts[0][:32].split(b" ", 2)
     if len(head) < 2 or head[1].upper() != b"FETCH" or not head[0].isdigit():
         return None
-    values = parse_values(parts)
+    values = parse_values(parts, partial=partial)
     items = values[2] if len(values) > 2 else None
     if not isinstance(items, list):
         raise ValueError("FETCH without a list")  # noqa: TRY004  it is the server's text
