@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.cluster.archive import archive_names
+from tests.cluster.packages import ensure
 from tests.cluster.shell import CommandError, ToolingError, run
 
 __all__ = ["LocalImage", "exported", "find_image", "push", "pushed_name"]
@@ -86,7 +87,7 @@ def push(image: str, registry: str) -> str:
         with exported(image) as (path, names):
             target = pushed_name(names[0], registry)
             if not shutil.which("skopeo"):
-                raise ToolingError("an archive is pushed with skopeo; or name an image instead")
+                ensure("skopeo")
             kind = "oci-archive" if _is_oci(path) else "docker-archive"
             run(["skopeo", "copy", f"{kind}:{path}", f"docker://{target}"])
         return target

@@ -154,7 +154,9 @@ def _farewell(screen: Screen, cluster: ClusterProvider, kube: Kube) -> None:
     say(f"   kubectl -n {_NAMESPACE} get ms,jobs,pods")
     say("   kubectl explain mailsync.spec.source.tls")
     say(f"   kubectl -n {_NAMESPACE} logs source      # Dovecot's log: who logged in")
-    say(f"\nTo clear away: kubectl delete namespace {_NAMESPACE}, or make cluster-down")
+    down = "" if cluster.name == "context" else "   (or all of the cluster: make cluster-down)"
+    say("\nTo clear away:\n")
+    say(f"   kubectl delete namespace {_NAMESPACE}{down}")
 
 
 if __name__ == "__main__":
