@@ -38,11 +38,15 @@ class Authority:
     def issue(
         self,
         *names: str,
+        common_name: str | None = None,
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> KeyPair:
         """Return the files of a new certificate for these names and addresses."""
-        issued = self._ca.issue_cert(*names, not_before=not_before, not_after=not_after)
+        # Most certificates in use still have a common name, and some clients insist on one.
+        issued = self._ca.issue_cert(
+            *names, common_name=names[0], not_before=not_before, not_after=not_after
+        )
         self._issued += 1
         pair = KeyPair(
             self._directory / f"certificate-{self._issued}.pem",

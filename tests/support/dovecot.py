@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import KeyPair
 
-__all__ = ["Dovecot", "Settings", "run_dovecot"]
+__all__ = ["HOST", "Dovecot", "Settings", "run_dovecot"]
 
 # Not 127.0.0.1, from which tests connect: Dovecot takes a connection from its own address for
 # secured, and would take passwords in clear text on it.
-_HOST: Final = "127.0.0.2"
+HOST: Final = "127.0.0.2"
 _MAIL_USER: Final = "mail"  # Debian's; any that owns no files of value
 
 
@@ -65,7 +65,7 @@ class Dovecot:
         self.directory = directory
         self.settings = settings
         self.authority = Authority(directory)
-        self.host = _HOST
+        self.host = HOST
         self.port = _free_port()
         self.tls_port = _free_port()
         self._log = directory / "dovecot.log"
@@ -235,6 +235,6 @@ def _dovecot() -> str:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
