@@ -17,6 +17,8 @@ __all__ = ["REPORT_KEY", "find_report", "report_config_map"]
 REPORT_KEY: Final = "report.json"
 REPORT_BYTES: Final = 900 * 1024
 """A ConfigMap holds 1 MiB in all."""
+_MARGIN: Final = 200
+"""Bytes for the names of the lists and the count of what is left out."""
 
 
 def find_report(log: str) -> Report | None:
@@ -63,15 +65,35 @@ def report_config_map(mailsync: MailSyncObject, report: Report, *, run: int) -> 
 def _text(report: Report) -> str:
     """Return the report as JSON; what does not fit is left out, and that is said."""
     wire = report.to_wire()
-    lists = {key: wire[key] for key in ("skipped", "folders")}
-    omitted = dict.fromkeys(lists, 0)
-    text = json.dumps(wire, ensure_ascii=False, indent=1)
-    while len(text.encode()) > REPORT_BYTES and any(lists.values()):
-        # The longer list gives way; by quarters, as a message's size is not known beforehand.
-        key = max(lists, key=lambda name: len(lists[name]))
-        drop = max(1, len(lists[key]) // 4)
-        omitted[key] += drop
-        lists[key] = lists[key][:-drop]
-        cut = wire | lists | {"omitted": omitted}
-        text = json.dumps(cut, ensure_ascii=False, indent=1)
-    return text
+    skipped, folders = wire.pop("skipped"), wire.pop("folders")
+    room = REPORT_BYTES - len(_json(wire).encode()) - _MARGIN
+    # What was skipped matters more, and may take what the folders leave of three quarters.
+    kept_folders = _fitting(folders, room // 4)
+    kept_skipped = _fitting(skipped, room - _size(kept_folders))
+    kept_folders = _fitting(folders, room - _size(kept_skipped))
+    cut: dict[str, Any] = {"skipped": kept_skipped, "folders": kept_folders}
+    omitted = {
+        "skipped": len(skipped) - len(kept_skipped),
+        "folders": len(folders) - len(kept_folders),
+    }
+    if any(omitted.values()):
+        cut["omitted"] = omitted
+    return _json(wire | cut)
+
+
+def _json(value: Any) -> str:  # noqa: ANN401  any JSON
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _size(items: list[Any]) -> int:
+    return len(_json(items).encode())
+
+
+def _fitting(items: list[Any], room: int) -> list[Any]:
+    """Return the first items, as many as have room."""
+    left = room - 2
+    for index, item in enumerate(items):
+        left -= len(_json(item).encode()) + 1
+        if left < 0:
+            return items[:index]
+    return items

@@ -9,8 +9,9 @@ from mailsync_api import names
 from mailsync_api.conditions import Condition, ConditionType
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 from mailsync_api.report import Totals, Verdict
-from mailsync_api.status import MailSyncStatus
+from mailsync_api.status import CurrentRun, MailSyncStatus, RunType
 from mailsync_operator import conditions
+from mailsync_operator.decide import decide
 from mailsync_operator.naming import job_name, spec_hash
 from mailsync_operator.observe import Observation, read_spec, read_status
 from mailsync_operator.snapshot import (
@@ -203,3 +204,20 @@ def condition_of(status: MailSyncStatus | None, kind: ConditionType) -> Conditio
     found = conditions.of(status, kind)
     assert found is not None, f"{kind} is not set"
     return found
+
+
+def decide_end(told: Verdict) -> MailSyncStatus:
+    """Return the status after a first run that ended so, a minute after its start."""
+    run = CurrentRun(number=1, type=RunType.INITIAL, job_name="alice-1", start_time=NOW)
+    before = mailsync_object(status=MailSyncStatus(current_run=run))
+    outcome = "Failed" if told.exit_code else "Complete"
+    ended = decide(
+        observe(
+            before,
+            jobs=(job(before, outcome=outcome, reason="PodFailurePolicy"),),
+            pods=(pod(before, exit_code=int(told.exit_code), message=told),),
+            now=at(60),
+        )
+    )
+    assert ended.status is not None
+    return ended.status

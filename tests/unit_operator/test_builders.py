@@ -1,0 +1,163 @@
+"""Built objects against golden files; ``UPDATE_GOLDENS=1`` writes them anew: read the diff."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from mailsync_api import names
+from mailsync_api.exitcodes import fail_job_codes
+from mailsync_api.job import JobInput
+from mailsync_api.status import CurrentRun, RunType
+from mailsync_operator.builders.job import Engine, build_job, to_object
+from mailsync_operator.naming import job_name
+from mailsync_operator.observe import read_spec
+from mailsync_operator.snapshot import MailSyncObject
+from tests.unit_operator.objects import NOW, mailsync_object, wanted_hash
+
+_DATA = Path(__file__).parent.parent / "data" / "operator"
+
+_FULL: dict[str, Any] = {
+    "source": {
+        "port": 1143,
+        "username": "alice$(HOME)@example.org",
+        "tls": {"mode": "StartTLS", "caRef": {"kind": "Secret", "name": "ca", "key": "tls.crt"}},
+        "authentication": {"secretRef": {"name": "mail", "passwordKey": "alice"}},
+    },
+    "destination": {"tls": {"caRef": {"name": "ca"}, "serverName": "imap.example.org"}},
+    "folders": {"exclude": ["Tr\u00e4sh"]},
+    "activeDeadlineSeconds": 3600,
+    "ttlSecondsAfterFinished": 0,
+    "trigger": {"manual": "again"},
+    "retry": {"backoffLimit": 1},
+    "podTemplate": {
+        "labels": {"team": "mail", "app.kubernetes.io/managed-by": "someone"},
+        "annotations": {"note": "x"},
+        "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "mail", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {"topologyKey": "kubernetes.io/hostname"}
+                ]
+            }
+        },
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
+        "priorityClassName": "low",
+        "serviceAccountName": "engine",
+        "imagePullSecrets": [{"name": "registry"}],
+        "runtimeClassName": "gvisor",
+    },
+}
+
+
+def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
+    spec, error = read_spec(mailsync.spec)
+    assert spec is not None, error
+    run = CurrentRun(
+        number=number,
+        type=RunType.INITIAL,
+        job_name=job_name(name=mailsync.name, uid=mailsync.uid, run=number),
+        start_time=NOW,
+        manual=spec.trigger.manual,
+    )
+    engine = Engine("registry.example/engine:1")
+    return to_object(
+        build_job(mailsync, spec, run=run, spec_hash=wanted_hash(mailsync), engine=engine)
+    )
+
+
+def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize(("golden", "spec"), [("job-plain", {}), ("job-everything", _FULL)])
+def test_golden(golden: str, spec: dict[str, Any]) -> None:
+    text = yaml.safe_dump(built(mailsync_object(**spec)), sort_keys=True, allow_unicode=True)
+    path = _DATA / f"{golden}.yaml"
+    if os.environ.get("UPDATE_GOLDENS"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), "if that is right: UPDATE_GOLDENS=1"
+
+
+def test_the_pod_meets_pod_security_restricted() -> None:
+    spec = pod_spec(built(mailsync_object(**_FULL)))
+    [container] = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    allowed = {"name", "configMap", "secret", "emptyDir"}
+    assert all(set(volume) <= allowed for volume in spec["volumes"])
+    assert not spec["automountServiceAccountToken"]
+
+
+def test_the_input_is_what_the_engine_reads() -> None:
+    [container] = pod_spec(built(mailsync_object(**_FULL)))["containers"]
+    [variable] = container["env"]
+    assert variable["name"] == names.INPUT_ENV
+    # The kubelet turns $$ into a dollar sign, and would replace $(HOME).
+    seen = JobInput.model_validate_json(variable["value"].replace("$$", "$"))
+    assert seen.source.username == "alice$(HOME)@example.org"
+    assert seen.folders.exclude == ["Tr\u00e4sh"]
+
+
+def test_files_are_where_the_engine_looks_for_them() -> None:
+    spec = pod_spec(built(mailsync_object(**_FULL)))
+    [container] = spec["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    files = {
+        f"{mounts[volume['name']]}/{item['path']}"
+        for volume in spec["volumes"]
+        for item in (volume.get("secret") or volume.get("configMap") or {}).get("items", [])
+    }
+    assert files == {
+        names.password_path("source"),
+        names.password_path("destination"),
+        names.ca_path("source"),
+        names.ca_path("destination"),
+    }
+
+
+def test_nothing_of_a_secret_but_its_name_is_in_the_job() -> None:
+    volumes = {v["name"]: v for v in pod_spec(built(mailsync_object(**_FULL)))["volumes"]}
+    assert volumes["source"]["secret"]["items"] == [{"key": "alice", "path": "password"}]
+
+
+def test_failure_rules_come_in_an_order_that_the_first_hit_decides() -> None:
+    ignore, fail = built(mailsync_object())["spec"]["podFailurePolicy"]["rules"]
+    assert ignore["action"] == "Ignore"
+    assert fail["action"] == "FailJob"
+    assert fail["onExitCodes"]["values"] == sorted(fail_job_codes())
+    assert 0 not in fail["onExitCodes"]["values"]
+
+
+def test_labels_of_ours_win() -> None:
+    job = built(mailsync_object(**_FULL))
+    assert job["metadata"]["labels"][names.MANAGED_BY_LABEL] == names.FIELD_MANAGER
+    assert job["metadata"]["labels"]["team"] == "mail"
+    assert job["spec"]["template"]["metadata"]["labels"] == job["metadata"]["labels"]
+
+
+def test_a_field_that_pods_do_not_have_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        built(mailsync_object(podTemplate={"topologySpreadConstraints": [{"maxScew": 1}]}))
+
+
+def test_a_clear_text_side_mounts_no_certificates() -> None:
+    job = built(mailsync_object(source={"tls": {"mode": "None"}}))
+    assert {volume["name"] for volume in pod_spec(job)["volumes"]} == {
+        "source",
+        "destination",
+        "tmp",
+    }
