@@ -41,6 +41,9 @@ def main() -> int:
     except ToolingError as error:
         say(f"\nThe demo stopped: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("\nThe demo was stopped; run it again at any time.")
+        return 130
     return 0
 
 

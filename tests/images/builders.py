@@ -1,7 +1,8 @@
 """Programs that build images: docker or podman where they work, else buildah with its own storage.
 
-Only buildah was run where this was written; docker and podman take the same Dockerfile and get
-their public base image.
+buildah builds from nothing but Debian's packages and is what the project's own tests use. docker (both
+of its builders) was tried with the same Dockerfile on a local base image; podman, and the public base
+image, were not: there was no registry to get it from.
 """
 
 from __future__ import annotations
