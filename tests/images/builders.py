@@ -1,8 +1,8 @@
 """Programs that build images: docker or podman where they work, else buildah with its own storage.
 
-buildah builds from nothing but Debian's packages and is what the project's own tests use. docker (both
-of its builders) was tried with the same Dockerfile on a local base image; podman, and the public base
-image, were not: there was no registry to get it from.
+buildah builds from nothing but Debian's packages and is what the project's own tests use. docker,
+with both of its builders, was tried with the same Dockerfile on a local base image. podman, and the
+public base image, were not tried: there was no registry to get it from.
 """
 
 from __future__ import annotations
