@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mailsync_syncjob.compare import Item
+    from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.flags import FlagRules
     from mailsync_syncjob.imap.fetch import Body
     from mailsync_syncjob.imap.session import Session
@@ -69,9 +70,10 @@ class Copier(Protocol):
 class SequentialCopier:
     """One connection a side, many messages a FETCH, one APPEND in flight."""
 
-    def __init__(self, source: Session, destination: Session) -> None:
+    def __init__(self, source: Session, destination: Session, *, stop: Stop) -> None:
         self._source = source
         self._destination = destination
+        self._stop = stop
 
     def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
@@ -119,7 +121,14 @@ class SequentialCopier:
     def _store(
         self, item: Item, body: Body, *, target: Target, watch: Watch, last: bool = False
     ) -> bool:
-        """Store a message, without its keywords if need be; false to be given it once more."""
+        """Store a message; false to be given it once more."""
+        with self._stop.storing():
+            return self._try_to_store(item, body, target=target, watch=watch, last=last)
+
+    def _try_to_store(
+        self, item: Item, body: Body, *, target: Target, watch: Watch, last: bool
+    ) -> bool:
+        """Store a message, without its keywords if need be."""
         date = date_time(*item.date) if item.date else None
         flags = target.rules.kept(item.flags)
         keywords = tuple(flag for flag in flags if is_keyword(flag))

@@ -6,15 +6,15 @@ ever. Every command therefore has an overall deadline.
 
 from __future__ import annotations
 
-import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import InterruptedRunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Clock", "Deadline", "Patience", "Stop"]
 
@@ -61,21 +61,29 @@ class Clock:
 class Stop:
     """The wish to stop: set by a signal, looked at between messages and while waiting.
 
-    The message in flight may be finished within a grace period; whatever still waits for a server
-    after it is ended by ``InterruptedRunError``.
+    Waiting for a server ends at once, except for a message that is being stored: that may be
+    finished within a grace period.
     """
 
     def __init__(self, clock: Clock, *, grace_seconds: float = _GRACE_SECONDS) -> None:
         self._clock = clock
         self._grace = grace_seconds
         self._requested_at: float | None = None
-        self._event = threading.Event()
+        self._storing = False
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """Mark that a message is being stored."""
+        self._storing = True
+        try:
+            yield
+        finally:
+            self._storing = False
 
     def request(self) -> None:
         """Ask for the run to stop; safe to call from a signal handler and more than once."""
         if self._requested_at is None:
             self._requested_at = self._clock.monotonic()
-            self._event.set()
 
     @property
     def requested(self) -> bool:
@@ -87,10 +95,12 @@ class Stop:
         if self.requested:
             raise InterruptedRunError("stopped by SIGTERM")
 
-    def check_grace(self) -> None:
-        """Raise ``InterruptedRunError`` when the grace period is over."""
+    def check_waiting(self) -> None:
+        """Raise ``InterruptedRunError`` when a server must not be waited for any longer."""
         requested = self._requested_at
-        if requested is not None and self._clock.monotonic() - requested > self._grace:
+        if requested is None:
+            return
+        if not self._storing or self._clock.monotonic() - requested > self._grace:
             raise InterruptedRunError("stopped by SIGTERM while waiting for a server")
 
     def pause(self, seconds: float) -> None:

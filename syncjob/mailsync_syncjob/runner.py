@@ -176,7 +176,7 @@ class Run:
         step = FolderPass(
             source=sessions.source,
             destination=sessions.destination,
-            copier=SequentialCopier(sessions.source, sessions.destination),
+            copier=SequentialCopier(sessions.source, sessions.destination, stop=self._stop),
             figures=figures,
             tracker=self.tracker,
             stop=self._stop,

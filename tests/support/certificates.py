@@ -45,7 +45,7 @@ class Authority:
         """Return the files of a new certificate for these names and addresses."""
         # Most certificates in use still have a common name, and some clients insist on one.
         issued = self._ca.issue_cert(
-            *names, common_name=names[0], not_before=not_before, not_after=not_after
+            *names, common_name=common_name or names[0], not_before=not_before, not_after=not_after
         )
         self._issued += 1
         pair = KeyPair(

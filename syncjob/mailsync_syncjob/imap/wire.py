@@ -37,7 +37,7 @@ class Wire:
     ConnectionLostError
         From every method that touches the socket: the connection ended, or the deadline passed.
     InterruptedRunError
-        The run was told to stop and the grace period is over.
+        The run was told to stop, and no message is being stored or its grace period is over.
     """
 
     def __init__(self, sock: socket.socket, *, side: Side, clock: Clock, stop: Stop) -> None:
@@ -149,7 +149,7 @@ class Wire:
         if deadline is None:
             raise RuntimeError("waiting for a server without a deadline")
         while (left := deadline.left()) > 0:
-            self._stop.check_grace()
+            self._stop.check_waiting()
             pause = min(left, _LOOK_UP_SECONDS)
             readers, writers = ([], [self._sock]) if writing else ([self._sock], [])
             if any(select.select(readers, writers, [], pause)):

@@ -1,0 +1,103 @@
+"""The entry point in the pod: what it is given, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mailsync_api import names
+from mailsync_api.report import Verdict
+from mailsync_syncjob.errors import ConfigurationError
+from mailsync_syncjob.job import read_input
+from tests.support.builders import account, merged
+from tests.support.engine import Account, Engine
+from tests.support.recorded import PASSWORD
+from tests.support.scripted import Peer, TinyServer, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _input(**changes: Any) -> dict[str, str]:
+    base = {
+        "namespace": "a",
+        "name": "b",
+        "source": account("source"),
+        "destination": account("destination"),
+    }
+    return {names.INPUT_ENV: json.dumps(merged(base, changes))}
+
+
+def test_the_input_is_read() -> None:
+    job = read_input(_input(run=7, runType="Delta"))
+    assert (job.run, job.run_type, job.source.host) == (7, "Delta", "source.example.org")
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, names.INPUT_ENV),
+        ({names.INPUT_ENV: "{"}, "input"),
+        (_input(source={"port": 0}), "source.port"),
+        (_input(source={"username": None}), "source.username"),
+        (_input(unheard=1), "unheard"),
+    ],
+)
+def test_a_bad_input_is_named(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        read_input(environment)
+
+
+def _plain(port: int, user: str) -> Account:
+    return Account("127.0.0.1", port, user, PASSWORD, "", {"mode": "None"})
+
+
+def test_a_bad_input_ends_with_a_verdict(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, _plain(1, "a"), _plain(1, "b"))
+    engine.environment[names.INPUT_ENV] = "{}"
+    result = engine.run()
+    assert result.exit_code == 78
+    assert result.verdict is not None
+    assert "source: Field required" in result.verdict.message
+    assert result.report is not None
+
+
+def test_a_missing_ca_file_is_named(tmp_path: Path) -> None:
+    secure = Account("127.0.0.1", 1, "a", PASSWORD, "pem", {"mode": "Implicit"})
+    engine = Engine(tmp_path, secure, _plain(1, "b"))
+    (tmp_path / "source-ca" / names.CA_FILE_NAME).unlink()
+    result = engine.run()
+    assert result.exit_code == 78
+    assert result.verdict is not None
+    assert "source-ca/ca.crt" in result.verdict.message
+
+
+def test_the_verdict_fits_the_termination_message(tmp_path: Path) -> None:
+    with serve(TinyServer({1: b"Message-ID: <1@x>\r\n\r\n"})) as a, serve(TinyServer()) as b:
+        result = Engine(tmp_path, _plain(a.port, "a"), _plain(b.port, "b")).run()
+    assert result.exit_code == 0, result.said
+    assert result.verdict is not None
+    assert len(result.verdict.to_termination_message()) <= names.TERMINATION_MESSAGE_BYTES
+    assert isinstance(result.verdict, Verdict)
+    assert PASSWORD not in result.said
+
+
+def test_sigterm_while_a_server_is_silent_ends_the_run(tmp_path: Path) -> None:
+    source = TinyServer({1: b"Message-ID: <1@x>\r\n\r\n"})
+    engine = None
+
+    def silent(peer: Peer, _: bytes, __: bytes) -> None:
+        process.send_signal(signal.SIGTERM)
+        peer.wait_for_hang_up()
+
+    source.answers[b"LIST"] = silent
+    with serve(source) as a, serve(TinyServer()) as b:
+        engine = Engine(tmp_path, _plain(a.port, "a"), _plain(b.port, "b"))
+        with engine.started() as process:
+            result = engine.finish(process, timeout=28)
+    assert result.exit_code == 143
+    assert result.verdict is not None
+    assert result.verdict.reason == "Interrupted"

@@ -1,0 +1,173 @@
+"""Manifests from files: what is wrong is named by file, document, field, value and cure."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from mailsync_api.endpoint import Side
+from mailsync_syncjob.errors import ConfigurationError
+from mailsync_syncjob.manifests import Manifests, load
+from tests.support.builders import manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _secret(name: str, **fields: Any) -> dict[str, Any]:
+    base = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+    return {**base, **(fields or {"stringData": {"password": f"word of {name}"}})}
+
+
+_SECRETS = (_secret("source-password"), _secret("destination-password"))
+
+
+def _load(*documents: dict[str, Any]) -> Manifests:
+    return load([("file.yaml", yaml.safe_dump_all(documents))])
+
+
+def _passwords(manifests: Manifests, directory: Path | None = None) -> tuple[bytes, bytes]:
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=directory)
+    return ends.source.password.reveal(), ends.destination.password.reveal()
+
+
+def test_secrets_of_the_same_file_are_found() -> None:
+    manifests = _load(manifest(), *_SECRETS)
+    assert _passwords(manifests) == (b"word of source-password", b"word of destination-password")
+
+
+def test_the_sides_know_which_they_are() -> None:
+    manifests = _load(manifest(), *_SECRETS)
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert (ends.source.side, ends.destination.side) == (Side.SOURCE, Side.DESTINATION)
+
+
+def test_data_is_base64_and_every_byte_counts() -> None:
+    data = {"password": base64.b64encode(b" w\xc3\xb6rd\n").decode()}
+    manifests = _load(manifest(), _secret("source-password", data=data), _SECRETS[1])
+    assert _passwords(manifests)[0] == b" w\xc3\xb6rd\n"
+
+
+def test_string_data_wins_over_data() -> None:
+    both = {"data": {"password": "b2xk"}, "stringData": {"password": "new"}}
+    manifests = _load(manifest(), _secret("source-password", **both), _SECRETS[1])
+    assert _passwords(manifests)[0] == b"new"
+
+
+def test_several_files_and_lists_are_one_set() -> None:
+    items = {"apiVersion": "v1", "kind": "List", "items": list(_SECRETS)}
+    manifests = load([("a", yaml.safe_dump(manifest())), ("b", yaml.safe_dump(items))])
+    assert _passwords(manifests)[0] == b"word of source-password"
+
+
+def test_files_of_a_directory_are_used(tmp_path: Path) -> None:
+    for side in ("source", "destination"):
+        (tmp_path / f"{side}-password").mkdir()
+        (tmp_path / f"{side}-password" / "password").write_text(f"file {side}")
+    assert _passwords(_load(manifest()), tmp_path) == (b"file source", b"file destination")
+
+
+def test_a_ca_comes_from_its_config_map() -> None:
+    ca = {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}}
+    manifests = _load(
+        manifest(source={"tls": {"caRef": ca}}),
+        *_SECRETS,
+        {**config_map, "data": {"ca.crt": "PEM"}},
+    )
+    assert manifests.endpoints(manifests.mailsyncs[0], directory=None).source.ca_pem == "PEM"
+
+
+def test_a_secret_of_another_namespace_does_not_count() -> None:
+    other = _secret("source-password")
+    other["metadata"]["namespace"] = "elsewhere"
+    with pytest.raises(ConfigurationError, match="no Secret source-password"):
+        _passwords(_load(manifest(), other, _SECRETS[1]))
+
+
+_CASES: list[tuple[str, list[dict[str, Any]], str]] = [
+    (
+        "a misspelt field",
+        [manifest(source={"tls": {"mod": "StartTLS"}})],
+        r"file.yaml, document 1: spec.source.tls.mod: there is no such field; did you mean mode\?",
+    ),
+    ("an unknown field", [manifest(xyzzy=1)], r"spec.xyzzy: there is no such field; known are "),
+    (
+        "a bad value",
+        [_SECRETS[0], manifest(source={"port": 99999})],
+        r"document 2: spec.source.port: 99999: .*65535",
+    ),
+    ("a bad host", [manifest(source={"host": "imap://x"})], r"spec.source.host: 'imap://x': "),
+    (
+        "a missing field",
+        [manifest(source={"username": None})],
+        r"spec.source.username: this field is required",
+    ),
+    (
+        "a bad expression",
+        [manifest(folders={"include": ["ok", "re:("]})],
+        r"spec.folders.include\[1\]: 're:\(': .*regular expression",
+    ),
+    ("no MailSync", [_SECRETS[0]], r"file.yaml: no MailSync"),
+    ("a number as password", [_secret("x", stringData={"p": 12345})], r"stringData.p .*in quotes"),
+    ("not base64", [_secret("x", data={"p": "s3cr3t!"})], r"data.p of Secret x is not base64"),
+    ("no name", [{"apiVersion": "v1", "kind": "Secret"}], r"metadata.name of the Secret"),
+    ("twice", [_SECRETS[0], _SECRETS[0]], r"document 2: the Secret source-password is there twice"),
+]
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"), [case[1:] for case in _CASES], ids=[case[0] for case in _CASES]
+)
+def test_what_is_wrong_is_named(documents: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        _load(*documents)
+    assert "12345" not in caught.value.message
+    assert "s3cr3t" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1", r"x.yaml, document 1, line \d+, column \d+: not valid YAML"),
+        ("ok: 1\n---\na: {b", r"document 2|document 1"),
+        ("- 1\n- 2", r"a Kubernetes object was expected, not \[1, 2\]"),
+        ("just text", r"a Kubernetes object was expected"),
+        ("a: 1\na: 2", r"the key 'a' is there twice"),
+        ("a: !!python/object:os.system x", r"not valid YAML"),
+        ("", r"no MailSync"),
+    ],
+)
+def test_text_that_is_no_manifest(text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load([("x.yaml", text)])
+
+
+def test_unknown_kinds_are_named_and_left_out() -> None:
+    other = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
+    manifests = _load(other, manifest(), *_SECRETS)
+    assert len(manifests.mailsyncs) == 1
+    assert manifests.ignored[0].startswith("file.yaml, document 1: kind 'Deployment'")
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        (None, r"spec.source.authentication.secretRef: no Secret source-password"),
+        (_secret("source-password", stringData={"pass": "x"}), r"no key 'password'; it has pass"),
+        (_secret("source-password", stringData={"password": ""}), r"'password' .* is empty"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named(secret: dict[str, Any] | None, words: str) -> None:
+    documents = [manifest(), _SECRETS[1], *([secret] if secret else [])]
+    with pytest.raises(ConfigurationError, match=words):
+        _passwords(_load(*documents))
+
+
+def test_no_password_in_what_python_shows() -> None:
+    manifests = _load(manifest(), *_SECRETS)
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert "word of" not in repr(manifests) + repr(ends) + str(ends.source.password)
