@@ -105,14 +105,16 @@ class SequentialCopier:
         reason = "the source sends no content for it"
         # Twice: a large message is not held, so a second way to store it needs it sent again.
         for _ in range(2):
+            stored = False
             try:
+                # To the end also when it is stored: the rest of the answer must be read.
                 for body in reader.bodies([item.uid]):
-                    if body.size == 0 < item.size:
-                        continue
-                    if self._store(item, body, target=target, watch=watch, last=True):
-                        return
+                    if not stored and (body.size or not item.size):
+                        stored = self._store(item, body, target=target, watch=watch, last=True)
             except CommandRefusedError as error:
                 reason = f"the source refuses to send it: {error.text}"
+            if stored:
+                return
         if reader.present(item.uid):
             watch.skipped(item, reason)
         else:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FolderPass"]
 
 _ATTEMPTS: Final = 4
+_MOST_NAMED: Final = 1000
 _UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
 
 
@@ -74,6 +75,7 @@ class FolderPass:
         missing = [i for i in comparison.missing if i.uid not in self._figures.skipped]
         target = Target(destination_raw, rules)
         self._copier.copy(missing, target=target, watch=self)
+        self._name_skipped()
         self._add_flags(comparison.matched, target)
 
     # --- reading
@@ -186,6 +188,19 @@ class FolderPass:
         self._figures.skipped[key] = SkippedMessage(
             folder=self._figures.source, uid=uid, size=size, reason=reason
         )
+
+    def _name_skipped(self) -> None:
+        """Add the Message-IDs of skipped messages, by which their senders know them."""
+        skipped = self._figures.skipped
+        uids = [m.uid for m in skipped.values() if m.uid and m.message_id is None]
+        try:
+            headers = self._source.reader.message_ids(uids[:_MOST_NAMED])
+        except CommandRefusedError:
+            return  # a source that cannot send a message may not send its header either
+        for key, message in skipped.items():
+            if message.uid in headers:
+                _, _, value = headers[message.uid].partition(b":")
+                skipped[key] = message.model_copy(update={"message_id": sanitise(value)})
 
     # --- flags
 

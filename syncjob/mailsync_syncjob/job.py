@@ -24,6 +24,7 @@ from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
     from mailsync_api.endpoint import MailAccount
     from mailsync_syncjob.output import Output
@@ -128,9 +129,14 @@ def _read(path: Path, *, what: str, side: Side) -> bytes:
 
 
 def stop_on_sigterm(stop: Stop) -> None:
-    """Let SIGTERM and SIGINT end the run in order."""
+    """Let SIGTERM and SIGINT end the run in order; the same one again ends it at once."""
+
+    def request(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.request()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.request())
+        signal.signal(number, request)
 
 
 def forbid_core_dumps() -> None:

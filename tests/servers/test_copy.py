@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ from tests.support.mailbox import FOLDERS, generate, load, plain_message
 from tests.support.poll import wait_until
 
 if TYPE_CHECKING:
+    import imaplib
+
     from tests.servers.conftest import Pair
     from tests.support.engine import Result
 
@@ -120,6 +123,22 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_there_twice(pair: Pair
     assert again.exit_code == 0, again.said
     assert again.verdict is not None
     assert again.verdict.totals.already_present == stored
+    assert _differences(pair) == []
+
+
+def _more_than(count: int, session: imaplib.IMAP4) -> bool:
+    return count_messages(session) > count
+
+
+def test_killed_again_and_again_it_still_ends_exact(pair: Pair) -> None:
+    _load(pair, 400)
+    with pair.destination() as watcher:
+        for part in (20, 90, 170, 260, 340):
+            with pair.engine().started() as process:
+                wait_until(partial(_more_than, part, watcher), 60, interval=0.005)
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+    assert pair.engine().run().exit_code == 0
     assert _differences(pair) == []
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import KeyPair
 
-__all__ = ["Dialogue", "Peer", "Script", "TinyServer", "serve"]
+__all__ = ["Dialogue", "Peer", "Script", "TinyServer", "numbers", "says", "serve"]
 
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
 
@@ -234,12 +234,13 @@ class TinyServer:
         return text + b")\r\n"
 
     def bodies(self, peer: Peer, tag: bytes, rest: bytes) -> None:
-        """Answer UID FETCH of bodies."""
+        """Answer UID FETCH of bodies, or of one header field."""
         wanted = numbers(rest.split(b" ")[2])
         for number, (uid, body) in enumerate(self.messages.items(), start=1):
             if uid in wanted:
-                head = b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (number, uid, len(body))
-                peer.send(head + body + b")\r\n")
+                part = body.partition(b"\r\n")[0] if b"FIELDS" in rest else body
+                head = b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (number, uid, len(part))
+                peer.send(head + part + b")\r\n")
         peer.send(tag + b" OK done\r\n")
 
     def append(self, peer: Peer, tag: bytes, rest: bytes) -> None:

@@ -8,6 +8,7 @@ would read ahead into a buffer of its own; here both read from the same wire.
 from __future__ import annotations
 
 import imaplib
+import re
 from typing import TYPE_CHECKING, Any
 
 from imapclient import IMAPClient
@@ -20,6 +21,9 @@ __all__ = ["make_client"]
 
 # What imaplib waits for first; the server's own greeting was read before, and so was the login.
 _GREETING = b"* PREAUTH [logged in already]\r\n"
+
+
+_BARE_STATUS = re.compile(rb"^(\S+ (?:OK|NO|BAD))\r\n$")
 
 
 class _WireIMAP4(imaplib.IMAP4):
@@ -45,7 +49,12 @@ class _WireIMAP4(imaplib.IMAP4):
         if self._greeting:
             line, self._greeting = self._greeting, b""
             return line
-        return self._wire.readline()
+        line = self._wire.readline()
+        if not line.endswith(b"\r\n"):
+            line = line.rstrip(b"\n") + b"\r\n"
+        # imaplib insists on CRLF and on a text after the status, which RFC 9051 demands and some
+        # servers forget.
+        return _BARE_STATUS.sub(rb"\1 \r\n", line)
 
     @override
     def send(self, data: Any) -> None:

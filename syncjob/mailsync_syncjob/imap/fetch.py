@@ -104,21 +104,25 @@ class Reader:
             Message numbers shifted; start again.
         """
         fields = b" ".join(IDENTITY_HEADERS)
-        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % fields
-        for first in range(1, count + 1, _WINDOW):
-            last = min(first + _WINDOW - 1, count)
-            found = self._listing(b"FETCH", b"%d:%d" % (first, last), items)
-            missing = [n for n in range(first, last + 1) if n not in found]
-            for numbers in sequence_sets(missing):
-                found |= self._listing(b"FETCH", numbers, items)
-            yield [self._complete(found[n]) for n in sorted(found)]
+        return self._windows(count, b"BODY.PEEK[HEADER.FIELDS (%s)]" % fields)
 
     def brief(self, count: int) -> Iterator[list[Metadata]]:
         """Yield metadata without headers: for a folder whose copies cannot exist yet."""
-        items = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+        return self._windows(count, b"")
+
+    def _windows(self, count: int, header: bytes) -> Iterator[list[Metadata]]:
+        wanted = b" ".join((b"UID FLAGS INTERNALDATE RFC822.SIZE", header)).strip()
         for first in range(1, count + 1, _WINDOW):
-            last = min(first + _WINDOW - 1, count)
-            found = self._listing(b"FETCH", b"%d:%d" % (first, last), items)
+            window = range(first, min(first + _WINDOW, count + 1))
+            found: dict[int, FetchItems] = {}
+            for numbers in (window, None):
+                asked = [n for n in window if n not in found] if numbers is None else numbers
+                for text in sequence_sets(asked):
+                    answers = self._listing(b"FETCH", text, b"(" + wanted + b")")
+                    # News of another message's flags is an answer too, but not to this.
+                    found |= {
+                        n: a for n, a in answers.items() if n in window and a.size is not None
+                    }
             yield [self._complete(found[n]) for n in sorted(found)]
 
     def headers(self, uids: Sequence[int]) -> dict[int, bytes]:
@@ -129,6 +133,16 @@ class Reader:
             for items in found.values():
                 if items.uid is not None:
                     result[items.uid] = items.body or b""
+        return result
+
+    def message_ids(self, uids: Sequence[int]) -> dict[int, bytes]:
+        """Return the Message-ID header fields by UID, as they came."""
+        result: dict[int, bytes] = {}
+        wanted = b"(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
+        for numbers in sequence_sets(uids):
+            for items in self._listing(b"UID FETCH", numbers, wanted).values():
+                if items.uid is not None and items.body:
+                    result[items.uid] = items.body
         return result
 
     def present(self, uid: int) -> bool:
