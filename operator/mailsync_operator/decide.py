@@ -28,7 +28,7 @@ from mailsync_operator.backoff import backoff_seconds
 from mailsync_operator.draft import Draft
 from mailsync_operator.endings import Ending, run_ending
 from mailsync_operator.naming import job_name, spec_hash
-from mailsync_operator.pending import find_blocker
+from mailsync_operator.pending import find_blocker, find_job_blocker
 
 if TYPE_CHECKING:
     from mailsync_operator.observe import Observation
@@ -132,11 +132,11 @@ def _describe_pod(
         draft.requeue(_RUNNING_REQUEUE)
         return
     assert obs.spec is not None  # noqa: S101  the caller looked
-    blocker = (
-        find_blocker(pod, obs.pod_events, spec=obs.spec, now=obs.now)
-        if pod is not None and not pod.deleting
-        else None
-    )
+    blocker = None
+    if pod is None:
+        blocker = find_job_blocker(obs.pod_events, now=obs.now)
+    elif not pod.deleting:
+        blocker = find_blocker(pod, obs.pod_events, spec=obs.spec, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
     else:

@@ -4,13 +4,13 @@
 
     ClusterError
      +-- RetryableError            the same request may succeed later
-     |    +-- TransientError       no answer, a time-out, 5xx
+     |    +-- TransientError       no answer, a time-out, 401, 5xx
      |    +-- ThrottledError       429, with the wait that the server asked for
      |    +-- ConflictError        409: the object changed since it was read
      +-- NotFoundError             404: it is gone, or never was
      +-- AlreadyExistsError        409 on creation
      +-- RefusedError              the same request will be refused again
-          +-- ForbiddenError       401, 403: RBAC, a quota or an admission policy
+          +-- ForbiddenError       403: RBAC, a quota or an admission policy
           +-- InvalidError         400, 422: the API server does not accept the object
 
 The type says whether to try again; nothing outside the cluster adapter looks at status codes.

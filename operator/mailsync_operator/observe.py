@@ -43,7 +43,7 @@ class Observation:
     pods: tuple[PodSnapshot, ...] = ()
     """All pods of this object, of any run."""
     pod_events: tuple[PodEvent, ...] = ()
-    """Events about the pod that does not start yet."""
+    """Events about the pod that does not start yet, or about the Job that has none."""
     feed: Feed | None = None
 
     def job(self, run: int) -> JobSnapshot | None:

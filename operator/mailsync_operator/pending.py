@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mailsync_api.spec import MailSyncSpec
     from mailsync_operator.snapshot import PodEvent, PodSnapshot
 
-__all__ = ["CA_SUFFIX", "Blocker", "find_blocker"]
+__all__ = ["CA_SUFFIX", "Blocker", "find_blocker", "find_job_blocker"]
 
 CA_SUFFIX: Final = "-ca"
 """What the volume with a side's CA certificates has after the side's name."""
@@ -30,6 +30,9 @@ _MOUNT: Final = re.compile(
 )
 _STALE: Final = timedelta(minutes=3)
 """The kubelet repeats a failing mount at least every 122 s: an older Event is about the past."""
+_JOB_STALE: Final = timedelta(minutes=12)
+"""The Job controller tries again at least every 10 minutes."""
+_POD_NAME: Final = re.compile(r'(Error creating: )?pods "[^"]*"')
 _PULL: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
@@ -65,6 +68,22 @@ def find_blocker(
             f"the pod does not start ({pod.waiting_reason}): {pod.waiting_message}",
         )
     return None
+
+
+def find_job_blocker(events: Sequence[PodEvent], *, now: datetime) -> Blocker | None:
+    """Return why a Job cannot make its pod (a quota, an admission policy); None if it can."""
+    failed = [
+        event
+        for event in events
+        if event.reason == "FailedCreate"
+        and not (event.last_seen and now - event.last_seen > _JOB_STALE)
+    ]
+    if not failed:
+        return None
+    newest = max(failed, key=_at)
+    # Each try has a new name for the pod; without it the text stays the same.
+    text = _POD_NAME.sub("the pod", newest.message)
+    return Blocker(Reason.POD_NOT_STARTED, f"the Job cannot create its pod: {text}")
 
 
 def _mount_blockers(
@@ -127,13 +146,13 @@ def _explain_object(wanted: _Wanted, why: str, *, where: str) -> Blocker:
         return Blocker(
             Reason.SECRET_KEY_NOT_FOUND if secret else Reason.CONFIG_MAP_NOT_FOUND,
             f'{wanted.kind} "{wanted.name}" with the {wanted.purpose} {where} has no key '
-            f'"{wanted.key}": add it, and the pod starts by itself',
+            f'"{wanted.key}": add it, and the pod starts by itself within two minutes',
         )
     if "not found" in why:
         return Blocker(
             Reason.SECRET_NOT_FOUND if secret else Reason.CONFIG_MAP_NOT_FOUND,
             f'{wanted.kind} "{wanted.name}" with the {wanted.purpose} {where} does not exist '
-            f'(key "{wanted.key}"): create it, and the pod starts by itself',
+            f'(key "{wanted.key}"): create it, and the pod starts by itself within two minutes',
         )
     return Blocker(
         Reason.POD_NOT_STARTED,

@@ -35,6 +35,8 @@ __all__ = ["ReadApi", "Reconciler", "TransitionMeter"]
 RESYNC_SECONDS: Final = 240.0
 """How often, at most, a running Job is read directly: a watch that was interrupted may have lost
 its end."""
+NO_POD_SECONDS: Final = 3.0
+"""A Job younger than this need not have a pod yet."""
 _log = logging.getLogger(__name__)
 S = TypeVar("S", JobSnapshot, PodSnapshot)
 
@@ -48,8 +50,8 @@ class ReadApi(Protocol):
     async def list_pods(self, namespace: str, *, owner_uid: str) -> tuple[PodSnapshot, ...]:
         """Return the pods of a MailSync."""
 
-    async def pod_events(self, namespace: str, pod_uid: str) -> tuple[PodEvent, ...]:
-        """Return the Events about one pod."""
+    async def object_events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
+        """Return the Events about one object."""
 
 
 class TransitionMeter(Protocol):
@@ -184,10 +186,19 @@ class Reconciler:
 
     async def _with_events(self, obs: Observation) -> Observation:
         run = obs.status.current_run
-        pods = obs.pods_of(run.number) if run else ()
-        if not pods or pods[-1].started is not None or pods[-1].over or not pods[-1].node:
+        job = obs.job(run.number) if run else None
+        if run is None or job is None or job.outcome is not None or job.suspended:
             return obs
-        events = await self._api.pod_events(obs.mailsync.namespace, pods[-1].uid)
+        pods = obs.pods_of(run.number)
+        if not pods:
+            if (obs.now - job.created).total_seconds() < NO_POD_SECONDS:
+                return obs
+            about = job.uid
+        elif pods[-1].started is not None or pods[-1].over or not pods[-1].node:
+            return obs
+        else:
+            about = pods[-1].uid
+        events = await self._api.object_events(obs.mailsync.namespace, about)
         return dataclasses.replace(obs, pod_events=events)
 
     def _follow(self, obs: Observation) -> None:
@@ -197,7 +208,7 @@ class Reconciler:
         uid = obs.mailsync.uid
         if run is not None and pods and pods[-1].running:
             self._poller.follow(uid, obs.mailsync.key, pod=pods[-1].name, run=run.number)
-        elif run is None:
+        elif run is None or not pods:
             self._poller.forget(uid)
 
     # --- write ---

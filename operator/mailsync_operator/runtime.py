@@ -27,12 +27,14 @@ from mailsync_operator.server import MetricsServer
 if TYPE_CHECKING:
     from mailsync_operator.settings import Settings
     from mailsync_operator.snapshot import Key
-    from mailsync_operator.view import ClusterView
+    from mailsync_operator.view import IndexView
 
 __all__ = ["Runtime"]
 
 STUCK_SECONDS: Final = 600.0
 """A look at one MailSync takes a second; its slowest part, a huge log, a few minutes."""
+SWEEP_SECONDS: Final = 600.0
+"""How often it is checked that what the watches brought is still there."""
 _LISTED_RETRY: Final = 1.0
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class Runtime:
         self._listing: asyncio.Task[None] | None = None
         self._listed = False
 
-    async def start(self, view: ClusterView) -> None:
+    async def start(self, view: IndexView) -> None:
         """Log in, and start workers and server.
 
         Raises
@@ -91,7 +93,7 @@ class Runtime:
         self._queue, self._poller = queue, poller
         queue.start()
         poller.start()
-        self._listing = asyncio.create_task(self._await_listing(view), name="first listing")
+        self._listing = asyncio.create_task(self._keep_listed(view), name="listing")
         _log.info("started with image %s for Jobs", self.settings.image)
 
     async def stop(self) -> None:
@@ -147,7 +149,21 @@ class Runtime:
     def _why_not_ready(self) -> str:
         return "" if self._listed else "the MailSyncs are not all listed yet"
 
-    async def _await_listing(self, view: ClusterView) -> None:
+    async def _keep_listed(self, view: IndexView) -> None:
+        await self._await_listing(view)
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            before = view.uids()
+            try:
+                listed = await self._api.mailsync_uids(self.settings.namespaces)
+            except ClusterError as error:
+                _log.warning("MailSyncs cannot be listed: %s", error)
+                continue
+            for key in view.forget_missing(before, listed):
+                _log.info("was deleted unseen", extra={"mailsync": "/".join(key)})
+                self.add(key)
+
+    async def _await_listing(self, view: IndexView) -> None:
         """Wait until the watches have brought as many MailSyncs as there are."""
         while not self._listed:
             try:

@@ -37,11 +37,30 @@ class IndexView:
         self._mailsyncs = mailsyncs
         self._jobs = jobs
         self._pods = pods
+        self._gone: frozenset[str] = frozenset()
+
+    def forget_missing(self, before: frozenset[str], listed: frozenset[str]) -> list[Key]:
+        """Drop what was known before a list was asked for and is not in it.
+
+        A watch that begins anew after an interruption brings what is there, and says nothing of
+        what is gone. Return the keys that nobody has any more.
+        """
+        self._gone = before - listed
+        lost = {
+            key for key in self._mailsyncs for obj in self._mailsyncs[key] if obj.uid in self._gone
+        }
+        return sorted(key for key in lost if self.mailsync(key) is None)
+
+    def uids(self) -> frozenset[str]:
+        """Return the UIDs of all MailSyncs that are known."""
+        return frozenset(obj.uid for key in self._mailsyncs for obj in self._mailsyncs[key])
 
     def mailsync(self, key: Key) -> MailSyncObject | None:
         """Return a MailSync, None if there is none of that name."""
         # For a moment an object and its recreated namesake are both there: the newer one counts.
-        found: list[MailSyncObject] = list(self._mailsyncs.get(key, ()))
+        found: list[MailSyncObject] = [
+            item for item in self._mailsyncs.get(key, ()) if item.uid not in self._gone
+        ]
         return max(found, key=lambda item: item.resource_version, default=None)
 
     def mailsyncs(self) -> Iterator[MailSyncObject]:

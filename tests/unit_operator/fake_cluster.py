@@ -32,7 +32,7 @@ class FakeCluster:
         self.objects: dict[tuple[str, str, str], Body] = {}
         self.seen: dict[tuple[str, str, str], Body] = {}
         self.logs: dict[str, str] = {}
-        self.pod_event_texts: list[str] = []
+        self.event_texts: list[str] = []
         self.calls: Counter[str] = Counter()
         self.errors: dict[str, ClusterError] = {}
         self.lag = False
@@ -201,11 +201,13 @@ class FakeCluster:
         found = (PodSnapshot.from_body(b) for b in self.all_of("Pod"))
         return tuple(p for p in found if (p.namespace, p.owner_uid) == (namespace, owner_uid))
 
-    async def pod_events(self, namespace: str, pod_uid: str) -> tuple[PodEvent, ...]:
-        self._called("pod_events")
-        [pod] = [body for body in self.all_of("Pod") if body["metadata"]["uid"] == pod_uid]
-        assert pod["metadata"]["namespace"] == namespace
-        return tuple(PodEvent("FailedMount", text, self.now) for text in self.pod_event_texts)
+    async def object_events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
+        self._called("object_events")
+        # Events outlive what they are about, so its being gone is no error.
+        found = [body for body in self.objects.values() if body["metadata"]["uid"] == uid]
+        assert all(body["metadata"]["namespace"] == namespace for body in found)
+        reason = "FailedCreate" if "Error creating" in "".join(self.event_texts) else "FailedMount"
+        return tuple(PodEvent(reason, text, self.now) for text in self.event_texts)
 
     async def pod_log(
         self,

@@ -271,7 +271,7 @@ def test_a_missing_secret_is_told_once_and_it_goes_on_by_itself() -> None:
     world.settle()
     world.cluster.start_pod(running=False)
     text = 'MountVolume.SetUp failed for volume "source" : secret "source-password" not found'
-    world.cluster.pod_event_texts = [text]
+    world.cluster.event_texts = [text]
     for _ in range(3):
         world.settle()
     assert world.meter.reasons == ["RunStarted", "RunBlocked"]
@@ -282,6 +282,20 @@ def test_a_missing_secret_is_told_once_and_it_goes_on_by_itself() -> None:
     world.settle()
     assert state(world.status) == ("Unknown", "InitialSync")
     assert condition_of(world.status, ConditionType.READY).reason == Reason.NOT_YET_KNOWN
+
+
+def test_a_job_that_cannot_have_a_pod_says_why() -> None:
+    world = World()
+    world.settle()
+    for number in range(3):
+        # The name of the pod is another one in each try.
+        world.cluster.event_texts = [f'Error creating: pods "x-{number}" is forbidden: quota']
+        world.pass_time(10)
+        world.settle()
+    ready = condition_of(world.status, ConditionType.READY)
+    assert ready.reason == Reason.POD_NOT_STARTED
+    assert ready.message.endswith("the pod is forbidden: quota")
+    assert world.meter.reasons == ["RunStarted", "RunBlocked"]
 
 
 def test_suspend_and_resume() -> None:

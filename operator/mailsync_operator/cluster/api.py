@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["KubernetesApi"]
 
 _MERGE: Final = "application/merge-patch+json"
+_METADATA: Final = (
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
+)
 
 
 class KubernetesApi:
@@ -36,6 +39,20 @@ class KubernetesApi:
             count += len(found.get("items") or [])
             count += int(found.get("metadata", {}).get("remainingItemCount") or 0)
         return count
+
+    async def mailsync_uids(self, namespaces: tuple[str, ...]) -> frozenset[str]:
+        """Return the UIDs of all MailSyncs; only their metadata is transferred."""
+        uids: set[str] = set()
+        for path in [_mailsyncs(namespace) for namespace in namespaces] or [_mailsyncs()]:
+            query = {"limit": "500"}
+            while True:
+                page = await self._transport.call("GET", path, query=query, accept=_METADATA)
+                uids |= {str(item["metadata"]["uid"]) for item in page.get("items") or []}
+                following = page.get("metadata", {}).get("continue")
+                if not following:
+                    break
+                query = {"limit": "500", "continue": str(following)}
+        return frozenset(uids)
 
     async def apply_status(
         self, mailsync: MailSyncObject, status: Mapping[str, Any]
@@ -126,16 +143,16 @@ class KubernetesApi:
         if limit_bytes is not None:
             query["limitBytes"] = str(limit_bytes)
         path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
-        return await self._transport.text("GET", path, query=query)
+        return await self._transport.text(path, query=query)
 
     # --- Events and ConfigMaps ---
 
-    async def pod_events(self, namespace: str, pod_uid: str) -> tuple[PodEvent, ...]:
-        """Return the Events about one pod."""
+    async def object_events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
+        """Return the Events about one object."""
         found = await self._transport.call(
             "GET",
             _events(namespace),
-            query={"fieldSelector": f"involvedObject.uid={pod_uid}", "limit": "50"},
+            query={"fieldSelector": f"involvedObject.uid={uid}", "limit": "50"},
         )
         return tuple(PodEvent.from_body(item) for item in found.get("items") or [])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -26,13 +27,14 @@ from mailsync_operator.errors import (
     TransientError,
 )
 
-__all__ = ["RequestMeter", "Transport"]
+__all__ = ["RequestMeter", "Transport", "error_of"]
 
 _TIMEOUT_SECONDS: Final = 30.0
 # With the parameter, the client sends our text as it is instead of writing its own JSON.
 _APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 _JSON: Final = "application/json"
-_UNAUTHORIZED: Final = 401
+_MAY_PASS: Final = frozenset({401, 408, 410})
+"""A token that is being rotated, a time-out, an expired list."""
 
 
 class RequestMeter(Protocol):
@@ -42,16 +44,28 @@ class RequestMeter(Protocol):
         """Count one request; ``code`` is the HTTP status, or ``error`` for no answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    verb: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Mapping[str, Any] | str | None
+
+
 class Transport:
     """A connection to one API server.
 
     In a pod it logs in as the pod's ServiceAccount and reads the token again every minute, as it
-    is rotated; elsewhere by the kubeconfig, with its exec plugins.
+    is rotated; elsewhere by a kubeconfig (the usual one by default), with its exec plugins.
     """
 
-    def __init__(self, *, meter: RequestMeter, user_agent: str) -> None:
+    def __init__(
+        self, *, meter: RequestMeter, user_agent: str, kubeconfig: str | None = None
+    ) -> None:
         self._meter = meter
         self._user_agent = user_agent
+        self._kubeconfig = kubeconfig
         self._client: client.ApiClient | None = None
 
     async def open(self) -> None:
@@ -69,7 +83,9 @@ class Transport:
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
         except config.ConfigException:
             try:
-                await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # as above
+                await config.load_kube_config(
+                    config_file=self._kubeconfig, client_configuration=settings
+                )  # type: ignore[no-untyped-call]  # as above
             except config.ConfigException as error:
                 raise ClusterError(
                     f"no credentials for an API server: not in a pod, and no kubeconfig ({error})"
@@ -82,7 +98,7 @@ class Transport:
         if self._client is not None:
             await self._client.close()  # type: ignore[no-untyped-call]  # as in open
 
-    async def call(
+    async def call(  # noqa: PLR0913  what HTTP requests consist of
         self,
         verb: str,
         path: str,
@@ -90,6 +106,7 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | str | None = None,
         content_type: str = _JSON,
+        accept: str = _JSON,
     ) -> dict[str, Any]:
         """Send a request and return the JSON object of the answer.
 
@@ -98,7 +115,8 @@ class Transport:
         ClusterError
             One of the tree in ``mailsync_operator.errors``.
         """
-        text = await self.text(verb, path, query=query, body=body, content_type=content_type)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        text = await self._exchange(_Request(verb, path, query or {}, headers, body))
         try:
             value = json.loads(text)
         except ValueError as error:
@@ -113,64 +131,52 @@ class Transport:
         text = yaml_compatible_json(body)
         return await self.call("PATCH", path, query=query, body=text, content_type=_APPLY)
 
-    async def text(
-        self,
-        verb: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | str | None = None,
-        content_type: str = _JSON,
-    ) -> str:
-        """Send a request and return the answer's text; bad UTF-8 is replaced.
+    async def text(self, path: str, *, query: Mapping[str, str]) -> str:
+        """Return what is read from a path as text; bad UTF-8 is replaced.
 
         Raises
         ------
         ClusterError
             One of the tree in ``mailsync_operator.errors``.
         """
+        # Errors come as JSON whatever was asked for, so anything is accepted.
+        headers = {"Accept": "*/*", "Content-Type": _JSON}
+        return await self._exchange(_Request("GET", path, query, headers, None))
+
+    async def _exchange(self, request: _Request) -> str:
         began = time.monotonic()
         code = "error"
+        what = f"{request.verb} {request.path}"
         try:
-            status, data, headers = await self._send(
-                verb, path, query=query, body=body, content_type=content_type
-            )
+            status, data, headers = await self._send(request)
             code = str(status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"{verb} {path}: {type(error).__name__}: {error}") from error
+            raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
         finally:
-            self._meter.request(verb, code, time.monotonic() - began)
+            self._meter.request(request.verb, code, time.monotonic() - began)
         text = data.decode("utf-8", errors="replace")
         if not 200 <= status < 300:
-            raise _error(f"{verb} {path}", status, text, headers)
+            raise error_of(what, status, text, headers)
         return text
 
-    async def _send(
-        self,
-        verb: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | str | None,
-        content_type: str,
-    ) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _send(self, request: _Request) -> tuple[int, bytes, Mapping[str, str]]:
         if self._client is None:
             raise TransientError("the connection is not open")
-        # The header dictionary is changed by the client, so it is made anew each time.
-        request = await self._client.param_serialize(
-            method=verb,
-            resource_path=path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": "*/*", "Content-Type": content_type},
+        body = request.body
+        serialized = await self._client.param_serialize(
+            method=request.verb,
+            resource_path=request.path,
+            query_params=list(request.query.items()),
+            header_params=dict(request.headers),  # the client changes it
             body=dict(body) if isinstance(body, Mapping) else body,
             auth_settings=["BearerToken"],
         )
-        answer = await self._client.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
+        answer = await self._client.call_api(*serialized, _request_timeout=_TIMEOUT_SECONDS)
         data = await answer.read()  # type: ignore[no-untyped-call]  # as in open
         return answer.status, data, answer.headers
 
 
-def _error(what: str, status: int, text: str, headers: Mapping[str, str]) -> ClusterError:
+def error_of(what: str, status: int, text: str, headers: Mapping[str, str]) -> ClusterError:
     """Return the error of an answer."""
     details = _status_object(text)
     reason = str(details.get("reason", ""))
@@ -181,9 +187,9 @@ def _error(what: str, status: int, text: str, headers: Mapping[str, str]) -> Clu
         return AlreadyExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
     if status == 429:
         return ThrottledError(message, retry_after=_seconds(headers.get("Retry-After")))
-    if status in {_UNAUTHORIZED, 403}:
+    if status == 403:
         return ForbiddenError(message)
-    if 400 <= status < 500 and status not in {408, 410}:
+    if 400 <= status < 500 and status not in _MAY_PASS:
         return InvalidError(message)
     return TransientError(message)
 

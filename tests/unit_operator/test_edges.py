@@ -1,0 +1,211 @@
+"""The edges: settings, log lines, the view on the indices, readiness, what watches bring."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from mailsync_operator import logs
+from mailsync_operator.handlers import build_registry
+from mailsync_operator.runtime import Runtime
+from mailsync_operator.server import MetricsServer
+from mailsync_operator.settings import Settings, read_settings
+from mailsync_operator.snapshot import (
+    JobOutcome,
+    JobSnapshot,
+    MailSyncObject,
+    PodPhase,
+    PodSnapshot,
+    owner_key,
+)
+from mailsync_operator.view import IndexView
+from tests.unit_operator.objects import UID, job_body, mailsync_object
+
+# --- settings ---
+
+
+def test_defaults() -> None:
+    settings = read_settings(["--image", "engine:1"], {})
+    assert settings == Settings(image="engine:1")
+
+
+def test_the_environment_is_enough_and_flags_win() -> None:
+    environment = {
+        "MAILSYNC_SYNCJOB_IMAGE": "engine:1",
+        "MAILSYNC_NAMESPACES": "a, b",
+        "MAILSYNC_WORKERS": "3",
+        "MAILSYNC_PER_OBJECT_METRICS": "false",
+        "MAILSYNC_LOG_FORMAT": "plain",
+    }
+    settings = read_settings(["--workers", "5"], environment)
+    assert settings.namespaces == ("a", "b")
+    assert settings.workers == 5
+    assert settings.per_object_metrics is False
+    assert settings.log_format == "plain"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "--image"),
+        (["--image", "x", "--workers", "0"], "less than 1"),
+        (["--image", "x", "--metrics-port", "70000"], "no port"),
+        (["--image", "x", "--per-object-metrics", "perhaps"], "perhaps"),
+        (["--image", "x", "--log-format", "xml"], "xml"),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(arguments, {})
+    assert word in capsys.readouterr().err
+
+
+# --- log lines ---
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JsonFormatter())
+    logger = logging.Logger("test")  # noqa: LOG001  none of the global ones
+    logger.addHandler(handler)
+    logger.warning("two\nlines %s", 1, extra={"mailsync": "default/alice"})
+    [line] = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert found["message"] == "two\nlines 1"
+    assert (found["level"], found["mailsync"]) == ("warning", "default/alice")
+
+
+# --- what watches bring ---
+
+
+def test_a_bare_object_is_no_problem() -> None:
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"metadata": {}},
+        {"status": None, "spec": None, "metadata": None},
+    ]
+    for body in bodies:
+        assert MailSyncObject.from_body(body).uid == ""
+        assert JobSnapshot.from_body(body).outcome is None
+        assert PodSnapshot.from_body(body).phase is PodPhase.UNKNOWN
+        assert owner_key(body) is None
+
+
+def test_a_job_is_read() -> None:
+    mailsync = mailsync_object()
+    body = job_body(mailsync, 3, outcome="Failed", reason="DeadlineExceeded", failed=2, active=1)
+    found = JobSnapshot.from_body(body)
+    assert (found.run, found.outcome, found.reason, found.pods) == (
+        3,
+        JobOutcome.FAILED,
+        "DeadlineExceeded",
+        3,
+    )
+    assert owner_key(body) == mailsync.key
+
+
+def test_a_pod_is_read() -> None:
+    ended = {
+        "exitCode": 77,
+        "reason": "Error",
+        "message": "m",
+        "finishedAt": "2026-01-01T00:00:00Z",
+    }
+    body: dict[str, Any] = {
+        "metadata": {
+            "name": "p",
+            "namespace": "default",
+            "labels": {"mailsync.dev/mailsync-uid": UID, "mailsync.dev/run": "2"},
+            "annotations": {"mailsync.dev/mailsync-name": "alice"},
+        },
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [
+                {"name": "sidecar", "state": {"terminated": {"exitCode": 0}}},
+                {"name": "engine", "state": {"terminated": ended}},
+            ],
+        },
+    }
+    found = PodSnapshot.from_body(body)
+    assert (found.owner_uid, found.run, found.over, found.running) == (UID, 2, True, False)
+    assert found.termination is not None
+    assert (found.termination.exit_code, found.termination.message) == (77, "m")
+    assert owner_key(body) == ("default", "alice")
+
+
+# --- the view ---
+
+
+def test_of_two_namesakes_the_newer_one_counts() -> None:
+    old, new = mailsync_object(uid="old", version=5), mailsync_object(uid="new", version=9)
+    view = IndexView({old.key: [old, new]}, {}, {})
+    assert view.mailsync(old.key) == new
+    assert list(view.mailsyncs()) == [new]
+    assert view.jobs("new") == ()
+
+
+def test_what_a_watch_missed_the_end_of_is_forgotten() -> None:
+    gone, there = mailsync_object("gone", uid="1"), mailsync_object("there", uid="2")
+    late = mailsync_object("late", uid="3")
+    index = {gone.key: [gone], there.key: [there]}
+    view = IndexView(index, {}, {})
+    before = view.uids()
+    index[late.key] = [late]  # made after the list was asked for, so it is not in it
+    assert view.forget_missing(before, frozenset({"2"})) == [gone.key]
+    assert {found.name for found in view.mailsyncs()} == {"there", "late"}
+
+
+# --- the server ---
+
+
+def test_readiness_and_metrics_are_served() -> None:
+    registry = CollectorRegistry()
+    Gauge("mailsync_test", "A test.", registry=registry).set(7)
+    reasons = ["not yet", ""]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    async def main() -> None:
+        server = MetricsServer(registry, port=port, ready=lambda: reasons.pop(0))
+        await server.start()
+        url = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}/readyz") as answer:
+                assert (answer.status, await answer.text()) == (503, "not yet")
+            async with session.get(f"{url}/readyz") as answer:
+                assert answer.status == 200
+            async with session.get(f"{url}/metrics") as answer:
+                assert "mailsync_test 7.0" in await answer.text()
+                assert answer.headers["Content-Type"].startswith("text/plain")
+        await server.stop()
+
+    asyncio.run(main())
+
+
+# --- kopf ---
+
+
+def test_only_handlers_that_need_no_finalizer_and_no_annotation() -> None:
+    registry = build_registry(Runtime(Settings(image="engine:1")))
+    assert not registry._changing.get_all_handlers()
+    assert not registry._spawning.get_all_handlers()
+    assert not registry._webhooks.get_all_handlers()
+    watched = {handler.id for handler in registry._watching.get_all_handlers()}
+    assert watched == {"mailsync", "job", "pod"}
+
+
+def test_before_it_is_started_the_probe_is_content() -> None:
+    assert Runtime(Settings(image="engine:1")).check() == {"queued": 0, "delayed": 0}
