@@ -67,6 +67,9 @@ def kubelet_config(layout: Layout) -> Document:
         # A full disk of the developer's machine must not evict the tests' pods early.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
+        # The kubelet keeps records of what it pulled from a registry, and then refuses the same
+        # image where it was loaded into the node under another name.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "nodeStatusReportFrequency": "1m",
         "nodeStatusUpdateFrequency": "5s",
         # Tests start many small pods at once.

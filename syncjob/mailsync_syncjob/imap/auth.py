@@ -124,7 +124,7 @@ def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
             f"{where} demands TLS for the login: {error.text}", side=endpoint.side
         )
     return CredentialsError(
-        f"{where} refused the login of {endpoint.account.username}: {error.text}. Correct the user "
+        f"{where} refused the login of {endpoint.account.username}: {error.text.rstrip('. ')}. Correct the user "
         "name or the Secret's password; it is not tried again until then",
         side=endpoint.side,
     )
