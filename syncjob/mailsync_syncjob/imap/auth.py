@@ -123,8 +123,9 @@ def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
         return TLSPolicyError(
             f"{where} demands TLS for the login: {error.text}", side=endpoint.side
         )
+    said = error.text.rstrip(". ")
     return CredentialsError(
-        f"{where} refused the login of {endpoint.account.username}: {error.text.rstrip('. ')}. Correct the user "
-        "name or the Secret's password; it is not tried again until then",
+        f"{where} refused the login of {endpoint.account.username}: {said}. Correct the user name "
+        "or the Secret's password; it is not tried again until then",
         side=endpoint.side,
     )
