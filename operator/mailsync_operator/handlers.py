@@ -24,7 +24,7 @@ from mailsync_operator.view import IndexView
 if TYPE_CHECKING:
     from mailsync_operator.runtime import Runtime
 
-__all__ = ["build_registry"]
+__all__ = ["build_registry", "configure"]
 
 _OURS: Final = f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER},{names.UID_LABEL}"
 _MAILSYNCS: Final = (names.GROUP, names.VERSION, names.PLURAL_MAILSYNC)
@@ -54,7 +54,11 @@ def configure(settings: kopf.OperatorSettings) -> None:
     # Without it every pod of the cluster would come through here.
     settings.watching.label_selectors[_JOBS] = _OURS
     settings.watching.label_selectors[_PODS] = _OURS
-    settings.queueing.worker_limit = 50
+    # With indices, a limit is a deadlock as soon as there are more objects than it allows: each
+    # one's worker waits until all objects are indexed, and those beyond the limit never are.
+    settings.queueing.worker_limit = None
+    # Our handlers only enqueue, so a worker need not stay for more of the same object.
+    settings.queueing.idle_timeout = 0.1
     settings.execution.max_workers = 2
     settings.persistence.finalizer = f"{names.GROUP}/unused"
 

@@ -10,11 +10,12 @@ import socket
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from mailsync_operator import logs
-from mailsync_operator.handlers import build_registry
+from mailsync_operator.handlers import build_registry, configure
 from mailsync_operator.runtime import Runtime
 from mailsync_operator.server import MetricsServer
 from mailsync_operator.settings import Settings, read_settings
@@ -205,6 +206,13 @@ def test_only_handlers_that_need_no_finalizer_and_no_annotation() -> None:
     assert not registry._webhooks.get_all_handlers()
     watched = {handler.id for handler in registry._watching.get_all_handlers()}
     assert watched == {"mailsync", "job", "pod"}
+
+
+def test_watched_objects_are_not_limited_in_number() -> None:
+    # Seen with 1000 MailSyncs and a limit of 50: after a restart nothing was ever handled.
+    settings = kopf.OperatorSettings()
+    configure(settings)
+    assert settings.queueing.worker_limit is None
 
 
 def test_before_it_is_started_the_probe_is_content() -> None:
