@@ -56,7 +56,13 @@ _PLAIN = _header(date=_DATE, subject="hello")
             [_item(1, _PLAIN, instant=1, size=10), _item(2, _PLAIN, instant=2, size=20)],
             [_item(9, _PLAIN, instant=2, size=20)],
             [1],
-            id="each copy finds its own",
+            id="each copy finds its own by date",
+        ),
+        pytest.param(
+            [_item(1, _PLAIN, size=10), _item(2, _PLAIN, size=20)],
+            [_item(9, _PLAIN, size=20)],
+            [1],
+            id="each copy finds its own by size",
         ),
         pytest.param(
             [_item(1, _header(None, **{"from": "cron", "subject": "job"}), instant=1)],

@@ -150,6 +150,21 @@ def test_a_drip_of_bytes_ends_at_the_deadline() -> None:
         open_session(endpoint(script.port), connector=connector(greeting=0.5))
 
 
+def test_the_end_of_an_earlier_command_is_not_taken_for_a_later_one(authority: Authority) -> None:
+    def dialogue(peer: Peer) -> None:
+        peer.send(b"* OK ready\r\n")
+        first, _ = peer.command()
+        peer.send(_CAPABILITY + first + b" OK done\r\n")
+        peer.command()
+        peer.send(first + b" OK begin\r\n")
+        peer.wait_for_hang_up()
+
+    with serve(dialogue) as script:
+        account = endpoint(script.port, ca_pem=authority.pem, tls={"mode": "StartTLS"})
+        with pytest.raises(ProtocolError, match="not under way"):
+            open_session(account, connector=connector())
+
+
 def test_what_was_announced_before_tls_is_forgotten(
     authority: Authority, key_pair: KeyPair
 ) -> None:
