@@ -46,6 +46,8 @@ _REFUSED_REQUEUE: Final = 60.0
 _PENDING_STEPS: Final = ((10.0, 1.5), (60.0, 5.0), (600.0, 15.0))
 """While a pod is pending: younger than so many seconds, look again after so many."""
 _PENDING_LATE: Final = 60.0
+_LONGEST_THROTTLE: Final = 7 * 86400
+"""A server's word on how long to wait is believed up to a week, in seconds."""
 
 
 def decide(obs: Observation) -> Decision:
@@ -187,11 +189,13 @@ def _fail(draft: Draft, ending: Ending) -> None:
     policy = obs.spec.retry if obs.spec else RetryPolicy()
     # Throttling is the server's pace, not a failure: it never leads to giving up.
     failures = obs.status.consecutive_failures + (ending.retry is not RetryClass.THROTTLED)
-    wait: int | None = backoff_seconds(policy, failures=failures, uid=obs.mailsync.uid)
+    usual = backoff_seconds(policy, failures=failures, uid=obs.mailsync.uid)
     if ending.retry is RetryClass.THROTTLED:
-        wait = record.retry_after_seconds or wait
+        wait: int | None = min(record.retry_after_seconds or usual, _LONGEST_THROTTLE)
     elif ending.retry is RetryClass.PERSON or failures >= policy.max_consecutive_failures:
         wait = None
+    else:
+        wait = usual
     again = obs.now + timedelta(seconds=wait) if wait is not None else None
     draft.set(consecutive_failures=failures, retry_after_time=again, next_sync_time=again)
     draft.claim(*claims.not_synced(obs.status, record))

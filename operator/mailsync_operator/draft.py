@@ -121,6 +121,7 @@ class Draft:
         if self.status.model_copy(update={"progress": before}) != self.obs.status:
             return  # written anyway
         next_time = before.update_time + timedelta(seconds=PROGRESS_SECONDS)
-        if self.obs.now < next_time:
+        # A node whose clock is ahead must not silence the progress for as long.
+        if before.update_time <= self.obs.now < next_time:
             self.set(progress=before)
             self.requeue((next_time - self.obs.now).total_seconds())

@@ -82,7 +82,7 @@ CATALOGUE: Final = (
         "mailsync_consecutive_failures",
         "gauge",
         _OBJECT,
-        "Failed runs since the last success.",
+        "Failed runs since the last success; throttled ones do not count.",
         per_object=True,
     ),
     Metric(

@@ -415,6 +415,25 @@ def test_the_wait_of_a_throttling_server_is_kept() -> None:
     assert decision.status.retry_after_time == at(60 + 1800)
 
 
+def test_a_server_that_asks_for_centuries_is_not_believed() -> None:
+    told = verdict(ExitCode.THROTTLED, retry_after_seconds=2**53 - 1)
+    decision = failed(ExitCode.THROTTLED, told=told)
+    assert decision.status is not None
+    assert decision.status.retry_after_time == at(60 + 7 * 86400)
+
+
+def test_a_nodes_clock_that_is_ahead_does_not_silence_the_progress() -> None:
+    mailsync = in_run()
+    seen: dict[str, Any] = {"jobs": (job(mailsync),), "pods": (pod(mailsync, started=1),)}
+    early = Feed(1, Progress(percent=1, update_time=at(3600)))
+    first = decide(observe(mailsync, feed=early, **seen))
+    mailsync = mailsync_object(status=first.status)
+    later = Feed(1, Progress(percent=2, update_time=at(3605)))
+    second = decide(observe(mailsync, feed=later, now=at(5), **seen))
+    assert second.status is not None
+    assert second.status.progress == later.progress
+
+
 def test_given_up_after_the_last_failure() -> None:
     status = running_status(consecutive_failures=9)
     decision = failed(ExitCode.UNREACHABLE, status=status)
