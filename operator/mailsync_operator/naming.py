@@ -23,7 +23,7 @@ def object_stem(*, name: str, uid: str) -> str:
     # both; the UID in it keeps a deleted and recreated MailSync from meeting its former Jobs.
     digest = hashlib.sha256(f"{uid}/{name}".encode()).hexdigest()[:_HASH_LENGTH]
     room = MAX_JOB_NAME - _HASH_LENGTH - _MAX_RUN_DIGITS - 2
-    return f"{name.replace('.', '-')[:room].rstrip('-')}-{digest}"
+    return f"{name.replace('.', '-')[:room]}-{digest}"
 
 
 def job_name(*, name: str, uid: str, run: int) -> str:

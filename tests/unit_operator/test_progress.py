@@ -184,6 +184,19 @@ def test_what_is_forgotten_is_read_no_more() -> None:
     run(scenario())
 
 
+def test_what_is_forgotten_while_it_is_read_makes_no_news() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            bench.logs.texts["pod"] = progress(10)
+            bench.follow()
+            await asyncio.sleep(0.05)  # a read takes twice as long
+            bench.poller.forget("uid")
+            await asyncio.sleep(600)
+            assert bench.news == []
+
+    run(scenario())
+
+
 def test_a_thousand_pods_are_read_a_few_at_a_time() -> None:
     async def scenario() -> None:
         async with Bench() as bench:
