@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
+from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, UnreachableError
 from mailsync_syncjob.flags import is_keyword
 from mailsync_syncjob.imap.syntax import date_time
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.compare import Item
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.flags import FlagRules
+    from mailsync_syncjob.imap.append import Appended
     from mailsync_syncjob.imap.fetch import Body
     from mailsync_syncjob.imap.session import Session
 
@@ -26,6 +27,8 @@ __all__ = ["Copier", "SequentialCopier", "Target", "Watch"]
 
 _BATCH_MESSAGES: Final = 200
 _BATCH_BYTES: Final = 64 << 20
+_WAITS: Final = (1.0, 3.0)
+_MOST_UNABLE: Final = 5
 
 
 @dataclass(slots=True)
@@ -39,6 +42,9 @@ class Target:
 
 class Watch(Protocol):
     """Who follows the copying."""
+
+    def storing(self, item: Item) -> None:
+        """Take note that a message is about to be stored."""
 
     def copied(self, item: Item, size: int) -> None:
         """Take note that a message is stored. May raise to stop the copying."""
@@ -74,6 +80,10 @@ class SequentialCopier:
         self._source = source
         self._destination = destination
         self._stop = stop
+        self._without_keywords: set[int] = set()
+        """UIDs of messages to be stored without keywords, after a refusal with them."""
+        self._unable = 0
+        """How many messages in a row the destination was temporarily unable to store."""
 
     def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
@@ -110,7 +120,7 @@ class SequentialCopier:
                 # To the end also when it is stored: the rest of the answer must be read.
                 for body in reader.bodies([item.uid]):
                     if not stored and (body.size or not item.size):
-                        stored = self._store(item, body, target=target, watch=watch, last=True)
+                        stored = self._store(item, body, target=target, watch=watch)
             except CommandRefusedError as error:
                 reason = f"the source refuses to send it: {error.text}"
             if stored:
@@ -120,50 +130,73 @@ class SequentialCopier:
         else:
             watch.vanished(item)
 
-    def _store(
-        self, item: Item, body: Body, *, target: Target, watch: Watch, last: bool = False
-    ) -> bool:
-        """Store a message; false to be given it once more."""
+    def _store(self, item: Item, body: Body, *, target: Target, watch: Watch) -> bool:
+        """Store or skip a message; false to be given it once more."""
+        watch.storing(item)
         with self._stop.storing():
-            return self._try_to_store(item, body, target=target, watch=watch, last=last)
+            refusal = self._append(item, body, target=target, watch=watch)
+            if refusal is None:
+                return True
+            # The server does not say which part it dislikes: keywords are what it can do without.
+            if item.uid not in self._without_keywords and any(
+                is_keyword(flag) for flag in target.rules.kept(item.flags)
+            ):
+                self._without_keywords.add(item.uid)
+                if body.data is None:
+                    return False  # it was passed through and is gone
+                refusal = self._append(item, body, target=target, watch=watch)
+        if refusal is not None:
+            self._check_able(refusal)
+            watch.skipped(item, refusal.text)
+        return True
 
-    def _try_to_store(
-        self, item: Item, body: Body, *, target: Target, watch: Watch, last: bool
-    ) -> bool:
-        """Store a message, without its keywords if need be."""
-        date = date_time(*item.date) if item.date else None
+    def _append(
+        self, item: Item, body: Body, *, target: Target, watch: Watch
+    ) -> CommandRefusedError | None:
+        """Store a message; return why it was refused."""
         flags = target.rules.kept(item.flags)
-        keywords = tuple(flag for flag in flags if is_keyword(flag))
-        writer = self._destination.writer
+        held_back: tuple[bytes, ...] = ()
+        if item.uid in self._without_keywords:
+            held_back = tuple(flag for flag in flags if is_keyword(flag))
+            flags = tuple(flag for flag in flags if not is_keyword(flag))
         try:
-            writer.append(target.raw, body, flags=flags, date=date)
+            stored = self._append_patiently(item, body, target=target, flags=flags)
         except CommandRefusedError as error:
             if error.code == "TRYCREATE":
                 raise FolderGoneError(
                     f"{error.side}: a folder was deleted while messages were copied to it",
                     side=error.side,
                 ) from None
-            if not keywords:
-                watch.skipped(item, error.text)
-                return True
-            if body.data is None:
-                # It is passed through and gone: it comes again, then without these keywords.
-                self._refuse(keywords, target=target, watch=watch)
-                if last:
-                    watch.skipped(item, error.text)
-                return last
-        else:
-            watch.copied(item, body.size)
-            return True
-        plain = tuple(flag for flag in flags if not is_keyword(flag))
-        try:
-            stored = writer.append(target.raw, body, flags=plain, date=date)
-        except CommandRefusedError as error:
-            watch.skipped(item, error.text)
-            return True
-        self._try_keywords(stored.uid, keywords, target=target, watch=watch)
+            return error
+        if held_back:
+            self._try_keywords(stored.uid, held_back, target=target, watch=watch)
+        self._unable = 0
         watch.copied(item, body.size)
-        return True
+        return None
+
+    def _append_patiently(
+        self, item: Item, body: Body, *, target: Target, flags: Sequence[bytes]
+    ) -> Appended:
+        """Store a message, a few times while the server says that it is only now unable to."""
+        date = date_time(*item.date) if item.date else None
+        waits = list(_WAITS)
+        while True:
+            try:
+                return self._destination.writer.append(target.raw, body, flags=flags, date=date)
+            except CommandRefusedError as error:
+                if not (error.temporary and waits and body.data is not None):
+                    raise
+                self._stop.pause(waits.pop(0))
+
+    def _check_able(self, refusal: CommandRefusedError) -> None:
+        """Give up on a server that is temporarily unable to store anything."""
+        self._unable = self._unable + 1 if refusal.temporary else 0
+        if self._unable > _MOST_UNABLE:
+            raise UnreachableError(
+                f"{refusal.side}: the server is temporarily unable to store messages: "
+                f"{refusal.text}",
+                side=refusal.side,
+            )
 
     def _try_keywords(
         self, uid: int | None, keywords: tuple[bytes, ...], *, target: Target, watch: Watch

@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 
@@ -42,6 +42,10 @@ __all__ = [
     "UnreachableError",
     "UsageError",
 ]
+
+
+# RFC 5530 section 3: UNAVAILABLE, a subsystem is down; INUSE, another session is at it.
+_TEMPORARY: Final = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
 
 
 class EngineError(Exception):
@@ -177,3 +181,8 @@ class CommandRefusedError(EngineError):
         self.code = code
         self.text = text
         self.bad = bad
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the server says that the same command may succeed later."""
+        return self.code in _TEMPORARY

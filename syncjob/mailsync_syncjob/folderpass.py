@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Final
 from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.compare import Comparison, Item, compare
 from mailsync_syncjob.copier import Target
-from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    FolderGoneError,
+    ProtocolError,
+)
 from mailsync_syncjob.flags import FlagRules, is_keyword, missing_flags
 from mailsync_syncjob.identity import Identity, identify, identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
@@ -27,6 +32,7 @@ __all__ = ["FolderPass"]
 
 _ATTEMPTS: Final = 4
 _MOST_NAMED: Final = 1000
+_MOST_BROKEN: Final = 3
 _UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
 
 
@@ -72,9 +78,16 @@ class FolderPass:
             return
         if destination_raw is None:
             raise RuntimeError("a folder to copy to")
+        # One that turned out to be there was stored after all.
+        for item, _ in comparison.matched:
+            self._figures.skipped.pop(item.uid, None)
         missing = [i for i in comparison.missing if i.uid not in self._figures.skipped]
         target = Target(destination_raw, rules)
-        self._copier.copy(missing, target=target, watch=self)
+        try:
+            self._copier.copy(missing, target=target, watch=self)
+        except ConnectionLostError as error:
+            self._blame(error)
+            raise
         self._name_skipped()
         self._add_flags(comparison.matched, target)
 
@@ -159,10 +172,28 @@ class FolderPass:
         for number in range(exists - listed):
             self._skip(("unlisted", number), uid=0, size=0, reason="the source does not list it")
 
+    def _blame(self, error: ConnectionLostError) -> None:
+        """Skip a message at which the connection has broken too often: others can still be copied.
+
+        Some servers hang up on what they cannot store instead of refusing it.
+        """
+        uid = self._figures.in_flight
+        if uid is None or isinstance(error, FolderGoneError):
+            return
+        self._figures.broke[uid] += 1
+        if self._figures.broke[uid] >= _MOST_BROKEN:
+            reason = f"the connection broke each time that it was stored: {error.message}"
+            self._skip(uid, uid=uid, size=0, reason=reason)
+
     # --- copying; the methods of copier.Watch
+
+    def storing(self, item: Item) -> None:
+        """Remember a message in case that the connection breaks at it."""
+        self._figures.in_flight = item.uid
 
     def copied(self, item: Item, size: int) -> None:  # noqa: ARG002  what the source counts is told
         """Count a message that is stored."""
+        self._figures.in_flight = None
         self._figures.copied += 1
         self._figures.copied_bytes += item.size
         self._tracker.tick()
@@ -185,6 +216,7 @@ class FolderPass:
         self._figures.keywords_refused.update(sanitise(word) for word in keywords)
 
     def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
+        self._figures.in_flight = None
         self._figures.skipped[key] = SkippedMessage(
             folder=self._figures.source, uid=uid, size=size, reason=reason
         )

@@ -50,9 +50,10 @@ class Layout:
             # INBOX has no case, so neither has a prefix made of it.
             name = name[len(self.prefix) :]
         levels = name.split(self.separator) if self.separator else [name]
-        if not self.prefix and levels[0].upper() == INBOX:
+        if levels[0].upper() == INBOX and not self.prefix:
             levels[0] = INBOX
-        return tuple(levels)
+        # A folder called INBOX below the prefix is another one than INBOX itself.
+        return (INBOX, *levels) if levels == [INBOX] else tuple(levels)
 
     def name(self, path: Path) -> str:
         """Return the name of a path at this server; its levels hold no separator."""

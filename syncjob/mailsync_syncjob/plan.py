@@ -53,7 +53,14 @@ def read_view(session: Session) -> View:
     foreign = session.foreign_prefixes()
     own = [f for f in listed if not (foreign and f.name.startswith(foreign))]
     layout = _layout(session, own)
-    return View(layout, {layout.path(folder.name): folder for folder in own})
+    folders: dict[Path, ListedFolder] = {}
+    for folder in sorted(own, key=lambda one: one.raw):
+        path = layout.path(folder.name)
+        while path in folders and folders[path].raw != folder.raw:
+            # Two names that mean the same to us are still two folders.
+            path = (*path[:-1], path[-1] + "_")
+        folders[path] = folder
+    return View(layout, folders)
 
 
 def _layout(session: Session, listed: Sequence[ListedFolder]) -> Layout:

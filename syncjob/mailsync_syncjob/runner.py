@@ -220,7 +220,12 @@ class Run:
 
     def _connected(self) -> _Sessions:
         if self._sessions is None:
-            self._sessions = self._connect_both()
+            try:
+                self._sessions = self._connect_both()
+            except UnreachableError as error:
+                if not self._was_connected:
+                    raise  # the first time the Job's own back-off is the better one
+                raise ConnectionLostError(error.message, side=error.side) from None
         return self._sessions
 
     def _connect_both(self) -> _Sessions:
@@ -256,14 +261,12 @@ class Run:
         """
         failures = 0
         while True:
-            before = self.tracker.copied
+            before = self.tracker.dealt_with
             try:
                 return work()
-            except (ConnectionLostError, UnreachableError) as error:
-                if not self._was_connected:
-                    raise  # the first time the Job's own back-off is the better one
+            except ConnectionLostError as error:
                 self._drop()
-                failures = 1 if self.tracker.copied > before else failures + 1
+                failures = 1 if self.tracker.dealt_with > before else failures + 1
                 if failures > _RECONNECTS:
                     raise ConnectionLostError(
                         f"{error.message}; {_RECONNECTS} attempts to go on did not help",

@@ -25,10 +25,8 @@ _QUOTA_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 _UNSHOWABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffef]+")
-# RFC 5530 response codes and their widespread relatives.
 # LIMIT is none of them: it may speak of one message that is too large (Dovecot does).
 _THROTTLE_CODES: Final = frozenset({"THROTTLED"})
-_TEMPORARY_CODES: Final = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
 
 
 class Meaning(Enum):
@@ -36,7 +34,6 @@ class Meaning(Enum):
 
     THROTTLED = "throttled"
     OVER_QUOTA = "over quota"
-    TEMPORARY = "temporary"
     OTHER = "other"
 
 
@@ -67,7 +64,7 @@ class StatusText:
             return Meaning.THROTTLED
         if _QUOTA_WORDS.search(self.text):
             return Meaning.OVER_QUOTA
-        return Meaning.TEMPORARY if self.code in _TEMPORARY_CODES else Meaning.OTHER
+        return Meaning.OTHER
 
 
 def parse_status_text(raw: bytes, *, secrets: Iterable[str] = ()) -> StatusText:

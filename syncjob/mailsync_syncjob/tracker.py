@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -44,6 +44,10 @@ class FolderFigures:
     flags_updated: int = 0
     keywords_refused: set[str] = field(default_factory=set)
     done: bool = False
+    in_flight: int | None = None
+    """The UID of the message that is being stored."""
+    broke: Counter[int] = field(default_factory=Counter)
+    """How often the connection broke while a message was stored, by UID."""
 
     def compared(
         self, *, messages: int, bytes_total: int, matched: int, matched_bytes: int, extra: int
@@ -117,6 +121,11 @@ class Tracker:
     def copied(self) -> int:
         """Messages copied so far."""
         return sum(folder.copied for folder in self.folders)
+
+    @property
+    def dealt_with(self) -> int:
+        """Messages copied or given up so far."""
+        return sum(folder.copied + folder.skipped_count for folder in self.folders)
 
     def totals(self) -> Totals:
         """Return all figures added up."""

@@ -26,7 +26,8 @@ _FLAT = Layout("", "")
         (_COURIER, "Inbox.Sent", ("Sent",)),
         (_COURIER, "INBOX.a.b", ("a", "b")),
         (_COURIER, "INBOX.a/b", ("a/b",)),
-        (_COURIER, "INBOX.INBOX", ("INBOX",)),
+        (_COURIER, "INBOX.INBOX", ("INBOX", "INBOX")),
+        (_COURIER, "INBOX.INBOX.a", ("INBOX", "a")),
         (_FLAT, "a/b", ("a/b",)),
     ],
 )

@@ -308,6 +308,55 @@ def test_refused_messages_are_named_and_the_others_copied() -> None:
     assert len(destination.appended) == 2
 
 
+def test_a_temporary_refusal_is_waited_out() -> None:
+    destination = TinyServer()
+    calls: list[int] = []
+
+    def busy(peer: Peer, tag: bytes, rest: bytes) -> None:
+        calls.append(1)
+        if len(calls) in {1, 2}:
+            peer.send(tag + b" NO [UNAVAILABLE] later\r\n")
+        else:
+            destination.append(peer, tag, rest)
+
+    destination.answers[b"APPEND"] = busy
+    with both(destination=destination) as pair:
+        report, _ = pair.run()
+    assert report.verdict.exit_code is ExitCode.DONE
+    assert len(destination.appended) == 3
+
+
+def test_a_server_that_stays_unable_is_left_for_later_not_for_a_person() -> None:
+    mails = {uid: _mail(uid) for uid in range(1, 30)}
+    refusal = says(end=b"NO [UNAVAILABLE] the disk is away")
+    with both(TinyServer(mails), TinyServer(answers={b"APPEND": refusal})) as pair:
+        report, _ = pair.run()
+    assert report.verdict.exit_code is ExitCode.UNREACHABLE
+    assert len(report.skipped) < len(mails)
+
+
+def test_a_message_that_the_destination_hangs_up_on_does_not_block_the_others() -> None:
+    destination = TinyServer()
+
+    def allergic(peer: Peer, tag: bytes, rest: bytes) -> None:
+        if b"<2@x>" in rest:
+            peer.send(b"* BYE Invalid character in literal\r\n")
+            peer.close()
+            return
+        destination.append(peer, tag, rest)
+        destination.messages[len(destination.appended)] = rest.partition(b"\r\n")[2]
+
+    destination.answers[b"APPEND"] = allergic
+    with both(destination=destination) as pair:
+        report, _ = pair.run()
+    assert report.verdict.exit_code is ExitCode.SKIPPED_ITEMS
+    (skipped,) = report.skipped
+    assert skipped.uid == 2
+    assert "Invalid character" in skipped.reason
+    assert len(destination.appended) == 2
+    assert report.verdict.totals.copied == 2
+
+
 def test_a_refused_keyword_costs_no_message_and_is_tried_once() -> None:
     destination = TinyServer()
 

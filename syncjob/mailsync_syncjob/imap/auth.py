@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["log_in"]
 
-# RFC 5530 section 3: what a refused login can mean besides wrong credentials.
-_TEMPORARY: Final = frozenset({"UNAVAILABLE", "INUSE", "SERVERBUG"})
 # RFC 7888 section 4: LITERAL- allows non-synchronising literals up to this size.
 _SMALL_LITERAL: Final = 4096
 
@@ -115,7 +113,7 @@ def _no_mechanism(endpoint: Endpoint) -> ConfigurationError:
 
 def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
     where = f"{endpoint.side} {endpoint.address}"
-    if error.code in _TEMPORARY:
+    if error.temporary:
         return UnreachableError(
             f"{where} could not check the login: {error.text}", side=endpoint.side
         )
