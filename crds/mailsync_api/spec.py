@@ -96,18 +96,27 @@ class RetryPolicy(ApiModel):
         return self
 
 
+def _mailbox(side: str) -> str:
+    """Return the CEL expression for the user whose mailbox is opened."""
+    at = f"self.{side}.authentication"
+    return (
+        f"(has({at}.authorizationIdentity) ? {at}.authorizationIdentity"
+        f" : has({at}.proxyAuthUser) ? {at}.proxyAuthUser : self.{side}.username)"
+    )
+
+
 class MailSyncSpec(ApiModel):
     """One mailbox to migrate: from which account to which, how, and when."""
 
     model_config = cel(
         (
             "self.source.host.lowerAscii() != self.destination.host.lowerAscii()"
-            " || self.source.username != self.destination.username"
+            f" || {_mailbox('source')} != {_mailbox('destination')}"
             " || (has(self.source.port) ? self.source.port"
             " : self.source.tls.mode == 'Implicit' ? 993 : 143)"
             " != (has(self.destination.port) ? self.destination.port"
             " : self.destination.tls.mode == 'Implicit' ? 993 : 143)",
-            "source and destination are the same mailbox (host, port and username are equal)",
+            "source and destination are the same mailbox (host, port and user are equal)",
         ),
     )
 
@@ -141,13 +150,13 @@ class MailSyncSpec(ApiModel):
     @model_validator(mode="after")
     def _two_mailboxes(self) -> Self:
         a, b = self.source, self.destination
-        if (a.host.lower(), a.effective_port, a.username) == (
+        if (a.host.lower(), a.effective_port, a.mailbox) == (
             b.host.lower(),
             b.effective_port,
-            b.username,
+            b.mailbox,
         ):
             msg = (
-                f"source and destination are the same mailbox: {a.username!r} at "
+                f"source and destination are the same mailbox: {a.mailbox!r} at "
                 f"{a.host}:{a.effective_port}"
             )
             raise ValueError(msg)

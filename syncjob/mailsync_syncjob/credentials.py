@@ -41,7 +41,8 @@ class Endpoint:
 
     side: Side
     account: MailAccount
-    password: Password
+    password: Password | None
+    """None where none is needed (mechanism External)."""
     ca_pem: str | None = None
     """CA certificates to trust instead of the system's."""
 
@@ -55,6 +56,15 @@ class Endpoint:
     @property
     def masked_words(self) -> tuple[str, ...]:
         """What must not be repeated from a server's words: the password, also as it was sent."""
+        if self.password is None:
+            return ()
         password = self.password.reveal()
-        plain = b"\0" + self.account.username.encode() + b"\0" + password
-        return (base64.b64encode(plain).decode("ascii"), password.decode("utf-8", "replace"))
+        user = self.account.username.encode()
+        authorized = (self.account.authentication.authorization_identity or "").encode()
+        escaped = password.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        return (
+            base64.b64encode(b"\0".join((authorized, user, password))).decode("ascii"),
+            base64.b64encode(password).decode("ascii"),
+            escaped.decode("utf-8", "replace"),
+            password.decode("utf-8", "replace"),
+        )

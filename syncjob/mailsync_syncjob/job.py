@@ -106,14 +106,16 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
-    relative = Path(names.password_path(side)).relative_to(names.SECRETS_ROOT)
-    password = _read(root / relative, what=f"the password of the {side}", side=side)
+    password = None
+    if account.authentication.secret_ref is not None:
+        relative = Path(names.password_path(side)).relative_to(names.SECRETS_ROOT)
+        password = Password(_read(root / relative, what=f"the password of the {side}", side=side))
     ca_pem = None
     if account.tls.ca_ref is not None:
         ca_file = root / Path(names.ca_path(side)).relative_to(names.SECRETS_ROOT)
         data = _read(ca_file, what=f"the CA certificates of the {side}", side=side)
         ca_pem = data.decode("utf-8", "replace")
-    return Endpoint(side, account, Password(password), ca_pem)
+    return Endpoint(side, account, password, ca_pem)
 
 
 def _read(path: Path, *, what: str, side: Side) -> bytes:

@@ -69,12 +69,15 @@ class Manifests:
         self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None
     ) -> Endpoint:
         secret, ca = account.authentication.secret_ref, account.tls.ca_ref
-        password = self._entry(
-            (_SECRET, namespace, secret.name),
-            secret.password_key,
-            directory=directory,
-            wanted_by=f"spec.{side}.authentication.secretRef",
-        )
+        password = None
+        if secret is not None:
+            entry = self._entry(
+                (_SECRET, namespace, secret.name),
+                secret.password_key,
+                directory=directory,
+                wanted_by=f"spec.{side}.authentication.secretRef",
+            )
+            password = Password(entry)
         ca_pem = None
         if ca is not None:
             kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
@@ -84,7 +87,7 @@ class Manifests:
                 directory=directory,
                 wanted_by=f"spec.{side}.tls.caRef",
             ).decode("utf-8", "replace")
-        return Endpoint(side, account, Password(password), ca_pem)
+        return Endpoint(side, account, password, ca_pem)
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str

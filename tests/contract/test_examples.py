@@ -30,7 +30,7 @@ def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
 
 def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
     secret = account.authentication.secret_ref
-    keys = {("Secret", secret.name, secret.password_key)}
+    keys = {("Secret", secret.name, secret.password_key)} if secret else set()
     if ca := account.tls.ca_ref:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     return keys

@@ -50,6 +50,12 @@ class Settings:
     """A certificate of the test's own."""
     clear_text_logins: bool = False
     """Whether passwords are taken without TLS."""
+    mechanisms: str = "plain"
+    """What AUTHENTICATE takes, as Dovecot writes it."""
+    verifiers: Mapping[str, str] = field(default_factory=dict)
+    """What is stored instead of the password, by user name, with its scheme: "{CRAM-MD5}9186..."."""
+    masters: Mapping[str, str] = field(default_factory=dict)
+    """Passwords of administrators, who may log in as any user, by name."""
     separator: str = "/"
     prefix: str = ""
     mail_location: str = "sdbox"
@@ -152,11 +158,21 @@ class Dovecot:
         shutil.chown(home, _MAIL_USER, _MAIL_USER)
         users = directory / "users"
         users.write_text(
-            "".join(f"{name}:{{PLAIN}}{word}\n" for name, word in settings.users.items()),
+            "".join(
+                f"{name}:{settings.verifiers.get(name) or '{PLAIN}' + word}\n"
+                for name, word in settings.users.items()
+            ),
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        masters = directory / "masters"
+        masters.write_text(
+            "".join(f"{name}:{{PLAIN}}{word}\n" for name, word in settings.masters.items()),
             encoding="utf-8",
         )
-        shutil.chown(users, "root", "dovecot")
-        users.chmod(0o640)
+        for file in (users, masters):
+            shutil.chown(file, "root", "dovecot")
+            file.chmod(0o640)
         path = directory / "dovecot.conf"
         path.write_text(self._text(users=users, home=home), encoding="utf-8")
         return path
@@ -173,10 +189,12 @@ first_valid_uid = 1
 first_valid_gid = 1
 auth_verbose = yes
 auth_failure_delay = 0
+auth_mechanisms = {settings.mechanisms}
 disable_plaintext_auth = {"no" if settings.clear_text_logins else "yes"}
 mail_location = {settings.mail_location}:~/mail
 mail_max_userip_connections = 100
 {self._tls_text()}
+{self._master_text()}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {users}
@@ -201,6 +219,12 @@ service imap-login {{
 }}
 {settings.extra}
 """
+
+    def _master_text(self) -> str:
+        if not self.settings.masters:
+            return ""
+        arguments = f"username_format=%u {self.directory}/masters"
+        return f"passdb {{\n  driver = passwd-file\n  args = {arguments}\n  master = yes\n}}"
 
     def _tls_text(self) -> str:
         if not self.settings.tls:

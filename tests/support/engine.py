@@ -32,8 +32,11 @@ class Account:
     port: int
     user: str
     password: str
+    """As it is written to the file; bytes that are no UTF-8 as surrogates (PEP 383)."""
     ca_pem: str = ""
     tls: dict[str, Any] = field(default_factory=lambda: {"mode": "Implicit"})
+    authentication: dict[str, Any] = field(default_factory=dict)
+    """Laid over what the account has of it anyway."""
 
     @classmethod
     def at(cls, server: Dovecot, user: str, password: str, **tls: Any) -> Account:
@@ -52,7 +55,7 @@ class Account:
             "port": self.port,
             "username": self.user,
             "tls": {**self.tls, **ca},
-            "authentication": {"secretRef": {"name": f"{side}-password"}},
+            "authentication": {"secretRef": {"name": f"{side}-password"}, **self.authentication},
         }
 
 
@@ -91,7 +94,7 @@ class Engine:
                 (f"{side}-ca", names.CA_FILE_NAME, account.ca_pem),
             ):
                 (directory / folder).mkdir(exist_ok=True)
-                (directory / folder / name).write_text(text, encoding="utf-8")
+                (directory / folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         base = {
             "namespace": "test",
             "name": "mailbox",

@@ -60,7 +60,7 @@ def endpoint(
     *,
     side: Side = Side.SOURCE,
     ca_pem: str | None = None,
-    password: bytes = PASSWORD.encode(),
+    password: bytes | None = PASSWORD.encode(),
     **account: Any,
 ) -> Endpoint:
     """Return an account on loopback; clear text unless ``tls`` says something else."""
@@ -71,9 +71,8 @@ def endpoint(
         "tls": {"mode": "None"},
         "authentication": {"secretRef": {"name": "x"}},
     }
-    return Endpoint(
-        side, MailAccount.model_validate(merged(base, account)), Password(password), ca_pem
-    )
+    secret = None if password is None else Password(password)
+    return Endpoint(side, MailAccount.model_validate(merged(base, account)), secret, ca_pem)
 
 
 def connector(clock: Clock | None = None, **changes: float) -> Connector:

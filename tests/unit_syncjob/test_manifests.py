@@ -31,6 +31,8 @@ def _load(*documents: dict[str, Any]) -> Manifests:
 
 def _passwords(manifests: Manifests, directory: Path | None = None) -> tuple[bytes, bytes]:
     ends = manifests.endpoints(manifests.mailsyncs[0], directory=directory)
+    assert ends.source.password
+    assert ends.destination.password
     return ends.source.password.reveal(), ends.destination.password.reveal()
 
 

@@ -81,19 +81,26 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
 
 
 def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    return [*_password_volume(side, account), *_ca_volume(side, account)]
+
+
+def _password_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     secret = account.authentication.secret_ref
-    password = k8s.V1Volume(
-        name=side.value,
-        secret=k8s.V1SecretVolumeSource(
-            secret_name=secret.name,
-            default_mode=_SECRET_MODE,
-            # One key only: what else the Secret holds is none of the engine's business.
-            items=[k8s.V1KeyToPath(key=secret.password_key, path=names.PASSWORD_FILE_NAME)],
-        ),
+    if secret is None:  # a client certificate says who it is
+        return []
+    source = k8s.V1SecretVolumeSource(
+        secret_name=secret.name,
+        default_mode=_SECRET_MODE,
+        # One key only: what else the Secret holds is none of the engine's business.
+        items=[k8s.V1KeyToPath(key=secret.password_key, path=names.PASSWORD_FILE_NAME)],
     )
+    return [k8s.V1Volume(name=side.value, secret=source)]
+
+
+def _ca_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     ref = account.tls.ca_ref
     if ref is None or account.tls.mode is TLSMode.NONE:
-        return [password]
+        return []
     items = [k8s.V1KeyToPath(key=ref.key, path=names.CA_FILE_NAME)]
     source: dict[str, Any]
     if ref.kind is CaRefKind.SECRET:
@@ -108,7 +115,7 @@ def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
                 name=ref.name, default_mode=_SECRET_MODE, items=items
             )
         }
-    return [password, k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
+    return [k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
 
 
 def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:

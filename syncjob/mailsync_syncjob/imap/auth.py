@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+import binascii
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from mailsync_api.endpoint import TLSMode
+from mailsync_api.endpoint import Mechanism, TLSMode, TLSVerify
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     ConfigurationError,
@@ -15,21 +16,39 @@ from mailsync_syncjob.errors import (
     TLSPolicyError,
     UnreachableError,
 )
+from mailsync_syncjob.imap.binding import channel_binding
+from mailsync_syncjob.imap.mechanisms import announced, choose, wire_name
+from mailsync_syncjob.imap.sasl import CramMd5, ExchangeError, Identity, external, login, plain
+from mailsync_syncjob.imap.scram import Scram
 from mailsync_syncjob.imap.syntax import quoted
+from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Endpoint
+    from mailsync_syncjob.imap.binding import Binding
     from mailsync_syncjob.imap.channel import Channel
     from mailsync_syncjob.imap.connect import Connected
+    from mailsync_syncjob.imap.mechanisms import Choice
+    from mailsync_syncjob.imap.sasl import Exchange
 
-__all__ = ["log_in"]
+__all__ = ["authenticate", "log_in"]
 
 # RFC 7888 section 4: LITERAL- allows non-synchronising literals up to this size.
 _SMALL_LITERAL: Final = 4096
+# NUL tells PLAIN's parts apart (RFC 4616), no IMAP string holds it (RFC 9051 section 9), and
+# SASLprep, which SCRAM demands, prohibits it (RFC 4013).
+_WITHOUT_NUL: Final = frozenset(
+    {
+        Mechanism.PLAIN,
+        Mechanism.LOGIN_COMMAND,
+        Mechanism.SCRAM_SHA_1,
+        Mechanism.SCRAM_SHA_256,
+    }
+)
 
 
 def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
-    """Log in with AUTHENTICATE PLAIN where it is offered, else with LOGIN.
+    """Log in with the mechanism of the manifest, or the strongest that the server announces.
 
     Raises
     ------
@@ -38,25 +57,37 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
     UnreachableError, ThrottledError
         The server is temporarily unable, or asks to wait.
     ConfigurationError
-        The server offers no mechanism that the engine has.
+        The server offers no mechanism that may be used, or it cannot carry the password.
+    ProtocolError
+        The server broke the mechanism's rules, or did not prove that it knows the password.
     """
-    offered = connected.capabilities
+    authentication = endpoint.account.authentication
     channel = connected.channel
-    user = endpoint.account.username.encode()
-    password = endpoint.password.reveal()
-    if b"\0" in password:
+    binding = channel_binding(channel.wire.socket)
+    choice = choose(
+        connected.capabilities,
+        authentication=authentication,
+        binding=binding,
+        proven=connected.facts.secured and connected.facts.verified == TLSVerify.FULL,
+    )
+    if choice is None:
+        raise _no_mechanism(endpoint, connected.capabilities)
+    identity = _identity(endpoint)
+    if b"\0" in identity.password and choice.mechanism in _WITHOUT_NUL:
         raise ConfigurationError(
-            f"{endpoint.side}: the password holds a NUL byte, which no IMAP login can carry",
+            f"{endpoint.side}: the password holds a NUL byte, which {choice.name} cannot carry",
             side=endpoint.side,
         )
     with channel.wire.within(seconds):
         try:
-            if "AUTH=PLAIN" in offered:
-                _plain(channel, user=user, password=password, initial="SASL-IR" in offered)
-            elif "LOGINDISABLED" not in offered:
-                _login(channel, user=user, password=password, offered=offered)
+            if choice.mechanism is Mechanism.LOGIN_COMMAND:
+                _login(connected, b"LOGIN", identity.user, identity.password)
             else:
-                raise _no_mechanism(endpoint)
+                exchange = _exchange(choice, identity, binding=binding)
+                initial = "SASL-IR" in connected.capabilities
+                authenticate(channel, choice.name, exchange, initial=initial)
+            if authentication.proxy_auth_user is not None:
+                _proxy(connected, endpoint, authentication.proxy_auth_user)
         except CommandRefusedError as error:
             raise _refusal(error, endpoint=endpoint) from None
         except ConnectionLostError as error:
@@ -67,23 +98,101 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
             ) from None
 
 
-def _plain(channel: Channel, *, user: bytes, password: bytes, initial: bool) -> None:
-    """RFC 4616; the first answer goes along where the server takes it (RFC 4959)."""
-    answer = base64.b64encode(b"\0" + user + b"\0" + password)
-    if initial:
-        channel.run(b"AUTHENTICATE", b"PLAIN", answer, command="AUTHENTICATE PLAIN")
-        return
-    tag = channel.send(b"AUTHENTICATE", b"PLAIN")
-    channel.await_continuation(tag, command="AUTHENTICATE PLAIN")
-    channel.wire.write(answer + b"\r\n")
-    channel.finish(tag, command="AUTHENTICATE PLAIN")
+def authenticate(channel: Channel, name: str, exchange: Exchange, *, initial: bool) -> None:
+    """Run AUTHENTICATE (RFC 9051 section 6.2.2) to its end.
+
+    Parameters
+    ----------
+    initial
+        Whether the server takes the first message along with the command (RFC 4959).
+
+    Raises
+    ------
+    CommandRefusedError
+        It was answered NO or BAD (or another error, where the text means more).
+    ProtocolError
+        The server broke the mechanism's rules.
+    """
+    command = f"AUTHENTICATE {name}"
+    first = exchange.first()
+    words = [b"AUTHENTICATE", name.encode("ascii")]
+    if first is not None and initial:
+        # RFC 4959 section 3: an empty first message is written as "=".
+        words.append(base64.b64encode(first) or b"=")
+        first = None
+    tag = channel.send(*words)
+    while True:
+        response = channel.read_response()
+        if response.kind == "tagged":
+            channel.check_tagged(response, tag=tag, command=command)
+            if first is not None or not exchange.complete:
+                raise channel.violation(f"the end of {command} before all was said")
+            return
+        if response.kind == "continue":
+            if first is not None:
+                answer: bytes | None = first
+                first = None
+            else:
+                answer = _answer(channel, exchange, response.text)
+            if answer is None:
+                _cancel(channel, tag, command=command, exchange=exchange)
+            channel.wire.write(base64.b64encode(answer) + b"\r\n")
 
 
-def _login(channel: Channel, *, user: bytes, password: bytes, offered: frozenset[str]) -> None:
-    """RFC 9051 section 6.2.3; each argument in a form that can carry any byte."""
+def _answer(channel: Channel, exchange: Exchange, text: bytes) -> bytes | None:
+    try:
+        return exchange.answer(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        raise channel.violation("a challenge that is not base64") from None
+    except ExchangeError as error:
+        raise channel.violation(str(error)) from None
+
+
+def _cancel(channel: Channel, tag: bytes, *, command: str, exchange: Exchange) -> NoReturn:
+    """End an exchange that leads nowhere; without an answer both ends would wait for each other."""
+    channel.wire.write(b"*\r\n")
+    try:
+        channel.finish(tag, command=command)
+    except CommandRefusedError as error:
+        text = f"{exchange.refusal} ({error.text})" if exchange.refusal else error.text
+        raise CommandRefusedError(
+            command, side=error.side, code=error.code, text=text, bad=error.bad
+        ) from None
+    raise channel.violation(f"OK for {command}, which was cancelled")
+
+
+def _identity(endpoint: Endpoint) -> Identity:
+    authorized = endpoint.account.authentication.authorization_identity or ""
+    password = endpoint.password.reveal() if endpoint.password else b""
+    return Identity(endpoint.account.username.encode(), password, authorized.encode())
+
+
+def _exchange(choice: Choice, identity: Identity, *, binding: Binding | None) -> Exchange:
+    match choice.mechanism:
+        case Mechanism.LOGIN:
+            return login(identity)
+        case Mechanism.CRAM_MD5:
+            return CramMd5(identity)
+        case Mechanism.EXTERNAL:
+            return external(identity)
+        case Mechanism.SCRAM_SHA_1 | Mechanism.SCRAM_SHA_256:
+            return Scram(
+                identity,
+                "sha1" if choice.mechanism is Mechanism.SCRAM_SHA_1 else "sha256",
+                binding=binding if choice.bound else None,
+                unbound="y" if choice.stripped else "n",
+            )
+        case _:
+            return plain(identity)
+
+
+def _login(connected: Connected, verb: bytes, *values: bytes) -> None:
+    """RFC 9051 section 6.2.3; each argument in a form that can carry any byte but NUL."""
+    channel, offered = connected.channel, connected.capabilities
+    name = verb.decode("ascii")
     tag = channel.next_tag()
-    pending = tag + b" LOGIN"
-    for value in (user, password):
+    pending = tag + b" " + verb
+    for value in values:
         text = quoted(value)
         if text is not None:
             pending += b" " + text
@@ -91,23 +200,55 @@ def _login(channel: Channel, *, user: bytes, password: bytes, offered: frozenset
         free = "LITERAL+" in offered or ("LITERAL-" in offered and len(value) <= _SMALL_LITERAL)
         channel.wire.write(pending + b" {%d%s}\r\n" % (len(value), b"+" if free else b""))
         if not free:
-            channel.await_continuation(tag, command="LOGIN")
+            channel.await_continuation(tag, command=name)
         pending = value
     channel.wire.write(pending + b"\r\n")
-    channel.finish(tag, command="LOGIN")
+    channel.finish(tag, command=name)
 
 
-def _no_mechanism(endpoint: Endpoint) -> ConfigurationError:
+def _proxy(connected: Connected, endpoint: Endpoint, user: str) -> None:
+    """Become another user; the command is older than any registry and is rarely announced."""
+    try:
+        _login(connected, b"PROXYAUTH", user.encode())
+    except CommandRefusedError as error:
+        if error.temporary:
+            raise
+        where = f"{endpoint.side} {endpoint.address}"
+        said = error.text.rstrip(". ")
+        if error.bad:
+            raise ConfigurationError(
+                f"{where} does not know PROXYAUTH: {said}. Use authorizationIdentity instead of "
+                "proxyAuthUser",
+                side=endpoint.side,
+            ) from None
+        raise CredentialsError(
+            f"{where} does not let {endpoint.account.username} open the mailbox of {user} "
+            f"(PROXYAUTH): {said}",
+            side=endpoint.side,
+        ) from None
+
+
+def _no_mechanism(endpoint: Endpoint, offered: frozenset[str]) -> ConfigurationError:
     where = f"{endpoint.side} {endpoint.address}"
-    if endpoint.account.tls.mode is TLSMode.NONE:
+    authentication = endpoint.account.authentication
+    if endpoint.account.tls.mode is TLSMode.NONE and "LOGINDISABLED" in offered:
         return ConfigurationError(
             f"{where} takes no password in clear text (LOGINDISABLED): choose tls.mode StartTLS "
             "or Implicit. No credentials were sent",
             side=endpoint.side,
         )
+    if authentication.mechanism is not Mechanism.AUTO:
+        lacking = (
+            f"does not offer {wire_name(authentication.mechanism)}, which "
+            f"authentication.mechanism {authentication.mechanism} demands"
+        )
+    elif authentication.authorization_identity is not None:
+        lacking = "offers no mechanism that can carry an authorizationIdentity"
+    else:
+        lacking = "offers no mechanism that the engine has"
+    offers = sanitise(", ".join(announced(offered)) or "none")
     return ConfigurationError(
-        f"{where} offers neither AUTHENTICATE PLAIN nor LOGIN. No credentials were sent",
-        side=endpoint.side,
+        f"{where} {lacking}. It offers: {offers}. No credentials were sent", side=endpoint.side
     )
 
 
@@ -122,8 +263,16 @@ def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
             f"{where} demands TLS for the login: {error.text}", side=endpoint.side
         )
     said = error.text.rstrip(". ")
+    account = endpoint.account
+    other = account.authentication.authorization_identity
+    who = f"{account.username} for the mailbox of {other}" if other else account.username
+    cure = (
+        "Correct the user name or the client certificate"
+        if endpoint.password is None
+        else "Correct the user name or the Secret's password"
+    )
     return CredentialsError(
-        f"{where} refused the login of {endpoint.account.username}: {said}. Correct the user name "
-        "or the Secret's password; it is not tried again until then",
+        f"{where} refused the login of {who} ({error.command}): {said}. {cure}; it is not tried "
+        "again until then",
         side=endpoint.side,
     )
