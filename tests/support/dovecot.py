@@ -53,7 +53,7 @@ class Settings:
     mechanisms: str = "plain"
     """What AUTHENTICATE takes, as Dovecot writes it."""
     verifiers: Mapping[str, str] = field(default_factory=dict)
-    """What is stored instead of the password, by user name, with its scheme: "{CRAM-MD5}9186..."."""
+    """What is stored instead of the password, by user name: a scheme in braces and its value."""
     masters: Mapping[str, str] = field(default_factory=dict)
     """Passwords of administrators, who may log in as any user, by name."""
     separator: str = "/"

@@ -61,10 +61,16 @@ class Peer:
         while line := self._file.readline():
             self.trace.append((self.secured, line))
 
-    def start_tls(self) -> None:
+    @property
+    def socket(self) -> socket.socket:
+        """The connection, for facts about it."""
+        return self._socket
+
+    def start_tls(self, *, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> None:
         """Shake hands."""
         assert self._key_pair
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.maximum_version = newest
         context.load_cert_chain(self._key_pair.certificate, self._key_pair.key)
         # Detached first, so that only one object owns the descriptor.
         self._file.close()

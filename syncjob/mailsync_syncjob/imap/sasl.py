@@ -110,8 +110,9 @@ class CramMd5:
         self._identity = identity
         self.complete = False
 
-    def first(self) -> None:
-        """Return nothing: the server speaks first."""
+    def first(self) -> bytes | None:
+        """Return None: the server speaks first."""
+        return None
 
     def answer(self, challenge: bytes) -> bytes | None:
         """Return user and digest."""

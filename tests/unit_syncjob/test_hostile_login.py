@@ -1,0 +1,413 @@
+"""Logging in to servers that lie: what was said is on the server's trace, and no password is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mailsync_syncjob.errors import (
+    ConfigurationError,
+    CredentialsError,
+    EngineError,
+    ProtocolError,
+    UnreachableError,
+)
+from mailsync_syncjob.imap.session import open_session
+from tests.support.recorded import PASSWORD, connector, endpoint
+from tests.support.scram import ScramServer
+from tests.support.scripted import Peer, TinyServer, says, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.certificates import Authority, KeyPair
+    from tests.support.scripted import Script
+
+_SCRAM = b"IMAP4rev1 AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-1 AUTH=PLAIN SASL-IR"
+_PLAIN = b"IMAP4rev1 AUTH=PLAIN SASL-IR"
+
+
+def _challenge(peer: Peer, text: bytes) -> bytes:
+    """Send a challenge and return the decoded answer; "*" as it is."""
+    peer.send(b"+ " + base64.b64encode(text) + b"\r\n")
+    line, _ = peer.command()
+    return line if line == b"*" else base64.b64decode(line, validate=True)
+
+
+def _initial(rest: bytes) -> bytes:
+    return base64.b64decode(rest.split(b" ")[2])
+
+
+def _try(
+    answer: Callable[[Peer, bytes, bytes], None],
+    *,
+    capabilities: bytes = _SCRAM,
+    greeting: float = 5.0,
+    **account: Any,
+) -> tuple[EngineError | None, Script]:
+    """Log in to a server that answers AUTHENTICATE and LOGIN so; return how it ended."""
+    answers = {b"AUTHENTICATE": answer, b"LOGIN": answer}
+    server = TinyServer(capabilities=capabilities, answers=answers)
+    with serve(server) as script:
+        try:
+            open_session(
+                endpoint(script.port, **account), connector=connector(greeting=greeting)
+            ).close()
+        except EngineError as error:
+            return error, script
+    return None, script
+
+
+def _lines(script: Script) -> list[bytes]:
+    """Return what the client said after asking for the capabilities."""
+    (peer,) = script.peers
+    return [line.rstrip(b"\r\n") for _, line in peer.trace][1:]
+
+
+def _assert_no_password(script: Script) -> None:
+    for form in (PASSWORD.encode(), base64.b64encode(PASSWORD.encode())):
+        assert form not in script.said
+    plain = base64.b64encode(b"\0alice\0" + PASSWORD.encode())
+    assert plain not in script.said
+
+
+# ---- SCRAM ---------------------------------------------------------------------------------------
+
+
+def _scram_first(change: Callable[[bytes], bytes]) -> Callable[[Peer, bytes, bytes], None]:
+    def answer(peer: Peer, _: bytes, rest: bytes) -> None:
+        server = ScramServer("sha256", PASSWORD.encode())
+        _challenge(peer, change(server.first(_initial(rest))))
+
+    return answer
+
+
+def _impostor(peer: Peer, _: bytes, rest: bytes) -> None:
+    """Play along without knowing the password."""
+    server = ScramServer("sha256", PASSWORD.encode())
+    _challenge(peer, server.first(_initial(rest)))
+    _challenge(peer, b"v=" + base64.b64encode(b"\0" * 32))
+
+
+def _unproven(peer: Peer, tag: bytes, rest: bytes) -> None:
+    server = ScramServer("sha256", PASSWORD.encode())
+    _challenge(peer, server.first(_initial(rest)))
+    peer.send(tag + b" OK welcome\r\n")
+
+
+def _once_more(peer: Peer, tag: bytes, rest: bytes) -> None:
+    server = ScramServer("sha256", PASSWORD.encode())
+    final = _challenge(peer, server.first(_initial(rest)))
+    assert _challenge(peer, server.final(final)) == b""
+    assert _challenge(peer, b"and now your password") == b"*"
+    peer.send(tag + b" OK anyway\r\n")
+
+
+_SCRAM_CASES: list[tuple[str, Callable[[Peer, bytes, bytes], None], str, int]] = [
+    ("a wrong signature", _impostor, "no proof that it knows the password", 2),
+    ("OK without a signature", _unproven, "before all was said", 2),
+    ("OK at once", says(), "before all was said", 1),
+    ("a challenge after the end", _once_more, "cancelled", 4),
+    ("a shortened nonce", _scram_first(lambda t: b"r=x" + t[t.index(b",s=") :]), "nonce", 1),
+    ("the client's nonce", _scram_first(lambda t: t.replace(b"server", b"")), "nonce", 1),
+    ("iteration 1", _scram_first(lambda t: t.replace(b"i=4096", b"i=1")), "count of 1,", 1),
+    ("a billion", _scram_first(lambda t: t.replace(b"4096", b"1000000000")), "1000000000", 1),
+    ("a mandatory extension", _scram_first(lambda t: b"m=x," + t), "that is none", 1),
+    ("no text", _scram_first(lambda _: b""), "that is none", 1),
+    ("no base64", lambda peer, _t, _r: peer.send(b"+ ???\r\n"), "not base64", 1),
+    ("too much", _scram_first(lambda t: t + b",x=" + b"y" * 9000), "bytes", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "said"), [c[1:] for c in _SCRAM_CASES], ids=[c[0] for c in _SCRAM_CASES]
+)
+def test_a_server_that_breaks_scram_learns_nothing_more(
+    answer: Callable[[Peer, bytes, bytes], None], words: str, said: int
+) -> None:
+    error, script = _try(answer)
+    assert isinstance(error, ProtocolError), error
+    assert words in error.message
+    assert len(_lines(script)) == said
+    _assert_no_password(script)
+
+
+def test_an_error_of_scram_is_cancelled_and_named() -> None:
+    def answer(peer: Peer, tag: bytes, _: bytes) -> None:
+        assert _challenge(peer, b"e=unknown-user") == b"*"
+        peer.send(tag + b" BAD cancelled\r\n")
+
+    error, script = _try(answer)
+    assert isinstance(error, CredentialsError)
+    assert "unknown-user" in error.message
+    assert len(_lines(script)) == 2
+
+
+@pytest.mark.parametrize("refusal", [b"NO", b"NO [AUTHENTICATIONFAILED]", b"BAD"])
+def test_no_weaker_mechanism_follows_a_refusal(refusal: bytes) -> None:
+    error, script = _try(says(end=refusal + b" no"))
+    assert isinstance(error, CredentialsError)
+    (line,) = _lines(script)
+    assert b"AUTHENTICATE SCRAM-SHA-256 " in line
+    _assert_no_password(script)
+
+
+@pytest.mark.parametrize("end", [b"+", b"+ "])
+def test_silence_during_the_exchange_ends_at_the_deadline(end: bytes) -> None:
+    def answer(peer: Peer, _: bytes, _rest: bytes) -> None:
+        _challenge(peer, b"e=other-error")
+        peer.wait_for_hang_up()
+
+    error, _ = _try(answer, greeting=0.4, capabilities=_SCRAM + end.replace(b"+", b""))
+    assert isinstance(error, UnreachableError)
+
+
+# ---- one challenge too many ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (b"%s NO no\r\n", CredentialsError),
+        (b"%s BAD cancelled\r\n", CredentialsError),
+        (b"%s NO [UNAVAILABLE] later\r\n", UnreachableError),
+        (b"%s OK anyway\r\n", ProtocolError),
+        (b"+ and again\r\n", ProtocolError),
+        (b"* BYE had enough\r\n", UnreachableError),
+    ],
+)
+def test_an_extra_challenge_is_cancelled(end: bytes, kind: type[EngineError]) -> None:
+    def answer(peer: Peer, tag: bytes, _: bytes) -> None:
+        # As OAuth's mechanisms report errors: the client has to say something before the end.
+        assert _challenge(peer, b'{"status":"400"}') == b"*"
+        peer.send(end.replace(b"%s", tag))
+        peer.wait_for_hang_up()
+
+    error, script = _try(answer, capabilities=_PLAIN)
+    assert type(error) is kind, error
+    assert len(_lines(script)) == 2
+
+
+# ---- what is offered -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "capabilities"),
+    [
+        ("ScramSha256", b"AUTH=SCRAM-SHA-1 AUTH=PLAIN"),
+        ("ScramSha256", b"AUTH=PLAIN"),
+        ("ScramSha1", b"AUTH=SCRAM-SHA-256"),
+        ("CramMd5", b"AUTH=PLAIN"),
+        ("Login", b"AUTH=PLAIN"),
+        ("Plain", b"AUTH=LOGIN"),
+        ("LoginCommand", b"AUTH=PLAIN LOGINDISABLED"),
+        ("Auto", b"AUTH=GSSAPI LOGINDISABLED"),
+    ],
+)
+def test_a_stripped_mechanism_ends_the_run(mechanism: str, capabilities: bytes) -> None:
+    error, script = _try(
+        says(),
+        capabilities=b"IMAP4rev1 " + capabilities,
+        authentication={"mechanism": mechanism},
+    )
+    assert isinstance(error, ConfigurationError)
+    if b"LOGINDISABLED" not in capabilities:
+        assert f"It offers: {', '.join(sorted(capabilities.decode().split()))}" in error.message
+        assert mechanism in error.message
+    assert _lines(script) == []
+
+
+def test_an_administrator_is_not_forgotten_for_want_of_a_mechanism() -> None:
+    error, script = _try(
+        says(),
+        capabilities=b"IMAP4rev1 AUTH=CRAM-MD5 AUTH=LOGIN",
+        authentication={"authorizationIdentity": "bob"},
+    )
+    assert isinstance(error, ConfigurationError)
+    assert "authorizationIdentity" in error.message
+    assert _lines(script) == []
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "capability", "refused"),
+    [
+        ("Plain", b"AUTH=PLAIN", True),
+        ("LoginCommand", b"", True),
+        ("ScramSha1", b"AUTH=SCRAM-SHA-1", True),
+        ("Login", b"AUTH=LOGIN", False),
+        ("CramMd5", b"AUTH=CRAM-MD5", False),
+    ],
+)
+def test_nul_is_refused_where_it_cannot_be_carried(
+    mechanism: str, capability: bytes, *, refused: bool
+) -> None:
+    def answer(peer: Peer, tag: bytes, _: bytes) -> None:
+        for _number in range(2 if mechanism == "Login" else 1):
+            _challenge(peer, b"prompt")
+        peer.send(tag + b" OK\r\n")
+
+    error, script = _try(
+        answer,
+        capabilities=b"IMAP4rev1 " + capability,
+        password=b"a\0b",
+        authentication={"mechanism": mechanism},
+    )
+    if refused:
+        assert isinstance(error, ConfigurationError)
+        assert "NUL" in error.message
+        assert _lines(script) == []
+    else:
+        assert error is None
+        login = base64.b64encode(b"a\0b")
+        assert (login in script.said) == (mechanism == "Login")
+
+
+def test_words_that_repeat_the_password_are_masked() -> None:
+    word = b'se"cr\\et'
+    forms = [word, b'se\\"cr\\\\et', base64.b64encode(word), base64.b64encode(b"\0alice\0" + word)]
+    error, _ = _try(
+        says(end=b"NO you said " + b" and ".join(forms)), capabilities=_PLAIN, password=word
+    )
+    assert isinstance(error, CredentialsError)
+    assert "you said *** and *** and *** and ***" in error.message
+
+
+# ---- what is said --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("initial", [True, False])
+def test_the_administrator_says_for_whom(*, initial: bool) -> None:
+    def answer(peer: Peer, tag: bytes, rest: bytes) -> None:
+        assert _initial(rest) if initial else _challenge(peer, b"")
+        peer.send(tag + b" OK\r\n")
+
+    error, script = _try(
+        answer,
+        capabilities=b"IMAP4rev1 AUTH=PLAIN" + (b" SASL-IR" if initial else b""),
+        username="admin",
+        authentication={"authorizationIdentity": "bob"},
+    )
+    assert error is None
+    said = base64.b64encode(b"bob\0admin\0" + PASSWORD.encode())
+    words = b" ".join(_lines(script)).split(b" ")
+    assert words[1:4] == [b"AUTHENTICATE", b"PLAIN", said]
+
+
+@pytest.mark.parametrize(("identity", "said"), [(None, b"="), ("bob", b"Ym9i")])
+def test_external_leaves_the_name_to_the_certificate(identity: str | None, said: bytes) -> None:
+    error, script = _try(
+        says(),
+        capabilities=b"IMAP4rev1 AUTH=EXTERNAL AUTH=PLAIN SASL-IR",
+        password=None,
+        authentication={
+            "mechanism": "External",
+            "authorizationIdentity": identity,
+            "secretRef": None,
+        },
+    )
+    assert error is None
+    assert _lines(script)[0].split(b" ")[1:] == [b"AUTHENTICATE", b"EXTERNAL", said]
+
+
+@dataclass
+class _Proxying:
+    """A server with PROXYAUTH, which ends as given."""
+
+    end: bytes
+
+    def run(self, user: str) -> tuple[EngineError | None, Script]:
+        server = TinyServer(answers={b"PROXYAUTH": says(end=self.end)})
+        with serve(server) as script:
+            account = endpoint(
+                script.port, username="admin", authentication={"proxyAuthUser": user}
+            )
+            try:
+                open_session(account, connector=connector()).close()
+            except EngineError as error:
+                return error, script
+        return None, script
+
+
+def test_proxyauth_follows_the_login() -> None:
+    error, script = _Proxying(b"OK done").run('bob "the builder"')
+    assert error is None
+    login, proxy = _lines(script)[:2]
+    assert b" AUTHENTICATE PLAIN " in login
+    assert proxy.partition(b" ")[2] == b'PROXYAUTH "bob \\"the builder\\""'
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "words"),
+    [
+        (b"NO not yours", CredentialsError, "admin open the mailbox of bob"),
+        (b"BAD what", ConfigurationError, "does not know PROXYAUTH"),
+        (b"NO [UNAVAILABLE] later", UnreachableError, "later"),
+    ],
+)
+def test_a_refused_proxyauth_is_final(end: bytes, kind: type[EngineError], words: str) -> None:
+    error, script = _Proxying(end).run("bob")
+    assert type(error) is kind
+    assert error is not None
+    assert words in error.message
+    assert len(_lines(script)) == 2
+
+
+# ---- channel binding -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("newest", "offered", "used", "header"),
+    [
+        ("TLSv1_2", "SCRAM-SHA-256-PLUS SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", b"p=tls-unique,,"),
+        ("TLSv1_2", "SCRAM-SHA-1-PLUS SCRAM-SHA-256", "SCRAM-SHA-256", b"n,,"),
+        ("TLSv1_2", "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", b"y,,"),
+        ("TLSv1_3", "SCRAM-SHA-256-PLUS SCRAM-SHA-256", "SCRAM-SHA-256", b"n,,"),
+        ("TLSv1_3", "SCRAM-SHA-256-PLUS PLAIN", "SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,"),
+        ("TLSv1_3", "SCRAM-SHA-256 PLAIN", "SCRAM-SHA-256", b"n,,"),
+    ],
+)
+def test_a_login_is_bound_to_its_connection(
+    *,
+    newest: str,
+    offered: str,
+    used: str,
+    header: bytes,
+    authority: Authority,
+    key_pair: KeyPair,
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(
+        key_pair.certificate.read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
+    )
+
+    def answer(peer: Peer, tag: bytes, rest: bytes) -> None:
+        assert rest.split(b" ")[1] == used.encode()
+        assert _initial(rest).startswith(header)
+        server = ScramServer("sha256", PASSWORD.encode())
+        binding = b""
+        if b"tls-unique" in header:
+            assert isinstance(peer.socket, ssl.SSLSocket)
+            binding = peer.socket.get_channel_binding("tls-unique") or b""
+        elif b"end-point" in header:
+            binding = hashlib.sha256(der).digest()
+        final = _challenge(peer, server.first(_initial(rest)))
+        assert _challenge(peer, server.final(final, binding=binding)) == b""
+        peer.send(tag + b" OK\r\n")
+
+    words = " ".join(f"AUTH={word}" for word in offered.split())
+    tiny = TinyServer(
+        capabilities=f"IMAP4rev1 SASL-IR {words}".encode(), answers={b"AUTHENTICATE": answer}
+    )
+
+    def dialogue(peer: Peer) -> None:
+        peer.start_tls(newest=ssl.TLSVersion[newest])
+        tiny(peer)
+
+    with serve(dialogue, key_pair=key_pair) as script:
+        account = endpoint(script.port, ca_pem=authority.pem, tls={"mode": "Implicit"})
+        open_session(account, connector=connector()).close()
+    _assert_no_password(script)
