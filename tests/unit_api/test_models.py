@@ -46,6 +46,62 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "same mailbox",
     ),
     ("no Secret", {"source": {"authentication": None}}, "spec.source.authentication", "required"),
+    (
+        "a mechanism without its password",
+        {"source": {"authentication": {"secretRef": None}}},
+        "spec.source.authentication",
+        "only mechanism External",
+    ),
+    (
+        "a password without effect",
+        {"source": {"authentication": {"mechanism": "External"}}},
+        "spec.source.authentication",
+        "remove it",
+    ),
+    (
+        "unknown mechanism",
+        {"source": {"authentication": {"mechanism": "PLAIN"}}},
+        "spec.source.authentication.mechanism",
+        "ScramSha256",
+    ),
+    *(
+        (
+            f"an administrator with {mechanism}",
+            {
+                "destination": {
+                    "authentication": {"mechanism": mechanism, "authorizationIdentity": "bob"}
+                }
+            },
+            "spec.destination.authentication",
+            "change mechanism, or remove it",
+        )
+        for mechanism in ("Login", "LoginCommand", "CramMd5")
+    ),
+    (
+        "two ways to another's mailbox",
+        {"source": {"authentication": {"authorizationIdentity": "a", "proxyAuthUser": "a"}}},
+        "spec.source.authentication",
+        "keep one",
+    ),
+    (
+        "a line break in the identity",
+        {"source": {"authentication": {"authorizationIdentity": "a\r\nX"}}},
+        "spec.source.authentication.authorizationIdentity",
+        "control",
+    ),
+    (
+        "same mailbox of an administrator",
+        {
+            "source": {"username": "admin", "authentication": {"authorizationIdentity": "bob"}},
+            "destination": {
+                "host": "source.example.org",
+                "username": "root",
+                "authentication": {"proxyAuthUser": "bob"},
+            },
+        },
+        "spec",
+        "same mailbox",
+    ),
 ]
 
 
@@ -79,6 +135,26 @@ def test_the_port_follows_the_mode(account: dict[str, Any], port: int) -> None:
 def test_the_same_host_with_two_users_or_ports_is_two_mailboxes() -> None:
     mailsync(destination={"host": "source.example.org", "username": "bob"})
     mailsync(destination={"host": "source.example.org", "port": 10993})
+
+
+def test_an_administrator_migrates_between_two_mailboxes_of_one_server() -> None:
+    sides: dict[str, Any] = {
+        side: {
+            "host": "imap.example.org",
+            "username": "admin",
+            "authentication": {"authorizationIdentity": user},
+        }
+        for side, user in (("source", "alice"), ("destination", "bob"))
+    }
+    spec = mailsync(**sides).spec
+    assert (spec.source.mailbox, spec.destination.mailbox) == ("alice", "bob")
+
+
+def test_a_client_certificate_needs_no_secret() -> None:
+    authentication = {"mechanism": "External", "secretRef": None}
+    assert mailsync(source={"authentication": authentication}).spec.source.mailbox == (
+        "alice@example.org"
+    )
 
 
 def test_a_manifest_survives_the_round_trip() -> None:

@@ -27,7 +27,11 @@ _FULL: dict[str, Any] = {
         "port": 1143,
         "username": "alice$(HOME)@example.org",
         "tls": {"mode": "StartTLS", "caRef": {"kind": "Secret", "name": "ca", "key": "tls.crt"}},
-        "authentication": {"secretRef": {"name": "mail", "passwordKey": "alice"}},
+        "authentication": {
+            "mechanism": "ScramSha256",
+            "authorizationIdentity": "bob",
+            "secretRef": {"name": "mail", "passwordKey": "alice"},
+        },
     },
     "destination": {"tls": {"caRef": {"name": "ca"}, "serverName": "imap.example.org"}},
     "folders": {"exclude": ["Tr\u00e4sh"]},
@@ -161,3 +165,11 @@ def test_a_clear_text_side_mounts_no_certificates() -> None:
         "destination",
         "tmp",
     }
+
+
+def test_a_side_without_a_password_mounts_none() -> None:
+    authentication = {"mechanism": "External", "secretRef": None}
+    spec = pod_spec(built(mailsync_object(source={"authentication": authentication})))
+    assert {volume["name"] for volume in spec["volumes"]} == {"destination", "tmp"}
+    [container] = spec["containers"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {"destination", "tmp"}

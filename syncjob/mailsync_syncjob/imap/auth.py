@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from mailsync_api.endpoint import Mechanism, TLSMode, TLSVerify
+from mailsync_api.endpoint import Mechanism, TLSVerify
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     ConfigurationError,
@@ -71,7 +71,7 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
         proven=connected.facts.secured and connected.facts.verified == TLSVerify.FULL,
     )
     if choice is None:
-        raise _no_mechanism(endpoint, connected.capabilities)
+        raise _no_mechanism(endpoint, connected)
     identity = _identity(endpoint)
     if b"\0" in identity.password and choice.mechanism in _WITHOUT_NUL:
         raise ConfigurationError(
@@ -228,10 +228,11 @@ def _proxy(connected: Connected, endpoint: Endpoint, user: str) -> None:
         ) from None
 
 
-def _no_mechanism(endpoint: Endpoint, offered: frozenset[str]) -> ConfigurationError:
+def _no_mechanism(endpoint: Endpoint, connected: Connected) -> ConfigurationError:
+    offered = connected.capabilities
     where = f"{endpoint.side} {endpoint.address}"
     authentication = endpoint.account.authentication
-    if endpoint.account.tls.mode is TLSMode.NONE and "LOGINDISABLED" in offered:
+    if not connected.facts.secured and "LOGINDISABLED" in offered:
         return ConfigurationError(
             f"{where} takes no password in clear text (LOGINDISABLED): choose tls.mode StartTLS "
             "or Implicit. No credentials were sent",
