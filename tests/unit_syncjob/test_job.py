@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mailsync_api import names
+from mailsync_api.endpoint import MailAccount, Side
 from mailsync_api.report import Verdict
 from mailsync_syncjob.errors import ConfigurationError
-from mailsync_syncjob.job import read_input
+from mailsync_syncjob.job import read_endpoint, read_input
 from tests.support.builders import account, merged
 from tests.support.engine import Account, Engine
 from tests.support.recorded import PASSWORD
@@ -63,6 +64,12 @@ def test_a_bad_input_ends_with_a_verdict(tmp_path: Path) -> None:
     assert result.verdict is not None
     assert "source: Field required" in result.verdict.message
     assert result.report is not None
+
+
+def test_no_password_file_is_looked_for_where_none_is_needed(tmp_path: Path) -> None:
+    wire = account("source", authentication={"mechanism": "External", "secretRef": None})
+    end = read_endpoint(Side.SOURCE, MailAccount.model_validate(wire), root=tmp_path)
+    assert end.password is None
 
 
 def test_a_missing_ca_file_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_files_of_a_directory_are_used(tmp_path: Path) -> None:
     assert _passwords(_load(manifest()), tmp_path) == (b"file source", b"file destination")
 
 
+def test_no_password_is_looked_for_where_none_is_needed() -> None:
+    authentication = {"mechanism": "External", "secretRef": None}
+    manifests = _load(manifest(source={"authentication": authentication}), _SECRETS[1])
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert ends.source.password is None
+    assert ends.source.masked_words == ()
+
+
 def test_a_ca_comes_from_its_config_map() -> None:
     ca = {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}}
