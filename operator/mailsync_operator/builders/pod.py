@@ -8,7 +8,7 @@ from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
 from mailsync_api.endpoint import CaRefKind, MailAccount, Side, TLSMode
-from mailsync_operator.pending import CA_SUFFIX
+from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX
 
 if TYPE_CHECKING:
     from mailsync_api.podtemplate import PodTemplate
@@ -91,9 +91,15 @@ def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
             items=[k8s.V1KeyToPath(key=secret.password_key, path=names.PASSWORD_FILE_NAME)],
         ),
     )
-    ref = account.tls.ca_ref
-    if ref is None or account.tls.mode is TLSMode.NONE:
+    if account.tls.mode is TLSMode.NONE:
         return [password]
+    return [password, *_ca_volumes(side, account), *_client_volumes(side, account)]
+
+
+def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    ref = account.tls.ca_ref
+    if ref is None:
+        return []
     items = [k8s.V1KeyToPath(key=ref.key, path=names.CA_FILE_NAME)]
     source: dict[str, Any]
     if ref.kind is CaRefKind.SECRET:
@@ -108,16 +114,29 @@ def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
                 name=ref.name, default_mode=_SECRET_MODE, items=items
             )
         }
-    return [password, k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
+    return [k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
+
+
+def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    ref = account.tls.client_certificate_ref
+    if ref is None:
+        return []
+    source = k8s.V1SecretVolumeSource(
+        secret_name=ref.name,
+        default_mode=_SECRET_MODE,
+        items=[
+            k8s.V1KeyToPath(key=ref.cert_key, path=names.CLIENT_CERTIFICATE_FILE_NAME),
+            k8s.V1KeyToPath(key=ref.key_key, path=names.CLIENT_KEY_FILE_NAME),
+        ],
+    )
+    return [k8s.V1Volume(name=f"{side}{CLIENT_SUFFIX}", secret=source)]
 
 
 def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:
-    paths = {
-        side.value: f"{names.SECRETS_ROOT}/{side}",
-        f"{side}{CA_SUFFIX}": f"{names.SECRETS_ROOT}/{side}{CA_SUFFIX}",
-    }
     return [
-        k8s.V1VolumeMount(name=volume.name, mount_path=paths[volume.name], read_only=True)
+        k8s.V1VolumeMount(
+            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+        )
         for volume in _volumes(side, account)
     ]
 
