@@ -85,6 +85,9 @@ class Reason(StrEnum):
     CERTIFICATE_NAME_MISMATCH = "CertificateNameMismatch"
     CERTIFICATE_EXPIRED = "CertificateExpired"
     CERTIFICATE_NOT_YET_VALID = "CertificateNotYetValid"
+    CERTIFICATE_TOO_WEAK = "CertificateTooWeak"
+    CERTIFICATE_PIN_MISMATCH = "CertificatePinMismatch"
+    CLIENT_CERTIFICATE_REFUSED = "ClientCertificateRefused"
     TLS_HANDSHAKE_FAILED = "TLSHandshakeFailed"
     TLS_NOT_SPOKEN = "TLSNotSpoken"
 

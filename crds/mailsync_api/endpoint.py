@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from mailsync_api.base import ApiModel, PrintableText
-from mailsync_api.schema import cel, cel_value
+from mailsync_api.scalars import DataKey, Host, ObjectName
+from mailsync_api.schema import cel
+from mailsync_api.tlspolicy import (
+    CaRef,
+    CaRefKind,
+    ClientCertificateRef,
+    TLSMode,
+    TLSPolicy,
+    TLSVerify,
+    TLSVersion,
+)
 
 __all__ = [
     "AUTHORIZING_MECHANISMS",
@@ -19,6 +27,7 @@ __all__ = [
     "Authentication",
     "CaRef",
     "CaRefKind",
+    "ClientCertificateRef",
     "MailAccount",
     "Mechanism",
     "SecretRef",
@@ -34,148 +43,12 @@ IMAP_PORT: Final = 143
 IMAPS_PORT: Final = 993
 """IMAP with implicit TLS (RFC 8314 section 3.2)."""
 
-_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-# For the API server: labels and dots, or an IPv6 address, told by its two colons.
-_HOST_RE2: Final = (
-    "^([A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?([.][A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*[.]?"
-    "|[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$"
-)
-
 
 class Side(StrEnum):
     """Which end of the migration."""
 
     SOURCE = "source"
     DESTINATION = "destination"
-
-
-class TLSMode(StrEnum):
-    """When TLS starts."""
-
-    IMPLICIT = "Implicit"
-    START_TLS = "StartTLS"
-    NONE = "None"
-
-
-class TLSVerify(StrEnum):
-    """What is verified of the server's certificate."""
-
-    FULL = "Full"
-    CHAIN_ONLY = "ChainOnly"
-    NONE = "None"
-
-
-class TLSVersion(StrEnum):
-    """A protocol version."""
-
-    TLS_1_2 = "TLSv1.2"
-    TLS_1_3 = "TLSv1.3"
-
-
-class CaRefKind(StrEnum):
-    """Where CA certificates are kept."""
-
-    CONFIG_MAP = "ConfigMap"
-    SECRET = "Secret"  # noqa: S105  a kind, not a secret
-
-
-def _check_host(value: str) -> str:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        labels = value.removesuffix(".").split(".")
-        if not all(_LABEL.fullmatch(label) for label in labels):
-            msg = (
-                f"{value!r} is neither a host name nor an IP address (no scheme, no port, no path)"
-            )
-            raise ValueError(msg) from None
-    return value
-
-
-ObjectName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-    ),
-]
-DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-Host = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        json_schema_extra=cel_value(
-            f"self.matches('{_HOST_RE2}')",
-            "'\\'' + self + '\\' is neither a host name nor an IP address"
-            " (no scheme, no port, no path)'",
-        ),
-    ),
-    AfterValidator(_check_host),
-]
-
-
-class CaRef(ApiModel):
-    """CA certificates (PEM, one or several) to verify the server with, instead of the system's."""
-
-    kind: CaRefKind = CaRefKind.CONFIG_MAP
-    """ConfigMap or Secret."""
-    name: ObjectName
-    """The object's name, in the namespace of the MailSync."""
-    key: DataKey = "ca.crt"
-    """The key under which the PEM text is kept."""
-
-
-class TLSPolicy(ApiModel):
-    """How the connection is protected.
-
-    Nothing is sent before it holds: no credentials, no commands but those that start TLS. What was
-    negotiated is shown in status.tls.
-    """
-
-    model_config = cel(
-        (
-            "self.mode != 'None' || (!has(self.caRef) && !has(self.serverName))",
-            "mode None means clear text, so caRef and serverName have no effect: "
-            "remove them, or choose mode Implicit or StartTLS",
-        ),
-        (
-            "self.verify != 'None' || !has(self.caRef)",
-            "verify None accepts any certificate, so caRef has no effect: "
-            "remove it, or choose verify Full or ChainOnly",
-        ),
-    )
-
-    mode: TLSMode = TLSMode.IMPLICIT
-    """When TLS starts. Implicit: before IMAP, usually port 993. StartTLS: after the STARTTLS
-    command, usually port 143; a server that does not offer it, or refuses it, ends the run (exit
-    code 76) with nothing sent. None: clear text, also for the password."""
-    verify: TLSVerify = TLSVerify.FULL
-    """What is verified of the server's certificate. Full: chain and host name. ChainOnly: the
-    chain, any name. None: nothing, which protects from listeners but not from impostors."""
-    ca_ref: CaRef | None = None
-    """CA certificates to trust for this server, instead of the system's."""
-    server_name: Host | None = None
-    """The name that the certificate must carry and that is sent as SNI, where it is not the
-    host."""
-    min_version: TLSVersion = TLSVersion.TLS_1_2
-    """The oldest TLS version that is accepted."""
-
-    @model_validator(mode="after")
-    def _useful_together(self) -> Self:
-        # The same rules as the CEL ones above: manifests are also read without an API server.
-        if self.mode is TLSMode.NONE and (self.ca_ref or self.server_name):
-            raise ValueError(
-                "tls.mode None means clear text, so caRef and serverName have no effect: "
-                "remove them, or choose mode Implicit or StartTLS"
-            )
-        if self.verify is TLSVerify.NONE and self.ca_ref:
-            raise ValueError(
-                "tls.verify None accepts any certificate, so caRef has no effect: "
-                "remove it, or choose verify Full or ChainOnly"
-            )
-        return self
 
 
 class SecretRef(ApiModel):
@@ -280,7 +153,8 @@ class MailAccount(ApiModel):
     host: Host
     """The server's host name or IP address."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """The TCP port: by default 993 with tls.mode Implicit, else 143."""
+    """The TCP port: by default 993 with tls.mode Implicit, first 993 and then 143 with Auto and
+    Opportunistic, else 143."""
     tls: TLSPolicy = TLSPolicy()
     """How the connection is protected: TLS from the start and full verification by default."""
     username: Annotated[PrintableText, Field(min_length=1, max_length=512)]
@@ -290,11 +164,22 @@ class MailAccount(ApiModel):
     """How to log in."""
 
     @property
-    def effective_port(self) -> int:
-        """The port to connect to."""
+    def ports(self) -> tuple[int, ...]:
+        """The ports that may be connected to, in the order in which they are tried."""
         if self.port is not None:
-            return self.port
-        return IMAPS_PORT if self.tls.mode is TLSMode.IMPLICIT else IMAP_PORT
+            return (self.port,)
+        match self.tls.mode:
+            case TLSMode.IMPLICIT:
+                return (IMAPS_PORT,)
+            case TLSMode.AUTO | TLSMode.OPPORTUNISTIC:
+                return (IMAPS_PORT, IMAP_PORT)
+            case TLSMode.START_TLS | TLSMode.NONE:
+                return (IMAP_PORT,)
+
+    @property
+    def effective_port(self) -> int:
+        """The port to connect to, first if there are two."""
+        return self.ports[0]
 
     @property
     def mailbox(self) -> str:

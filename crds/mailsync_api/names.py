@@ -8,6 +8,8 @@ __all__ = [
     "API_VERSION",
     "CATEGORY",
     "CA_FILE_NAME",
+    "CLIENT_CERTIFICATE_FILE_NAME",
+    "CLIENT_KEY_FILE_NAME",
     "COMPONENT_LABEL",
     "ENGINE_CONTAINER",
     "FIELD_MANAGER",
@@ -30,6 +32,8 @@ __all__ = [
     "UID_LABEL",
     "VERSION",
     "ca_path",
+    "client_certificate_path",
+    "client_key_path",
     "password_path",
 ]
 
@@ -69,6 +73,8 @@ SECRETS_ROOT: Final = "/var/run/mailsync"
 """Where the pod has its Secrets and CA certificates, as files."""
 PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a password
 CA_FILE_NAME: Final = "ca.crt"
+CLIENT_CERTIFICATE_FILE_NAME: Final = "tls.crt"
+CLIENT_KEY_FILE_NAME: Final = "tls.key"
 
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES: Final = 3072
@@ -83,3 +89,13 @@ def password_path(side: str) -> str:
 def ca_path(side: str) -> str:
     """Return the file with the CA certificates of ``source`` or ``destination`` in the pod."""
     return f"{SECRETS_ROOT}/{side}-ca/{CA_FILE_NAME}"
+
+
+def client_certificate_path(side: str) -> str:
+    """Return the file with the client certificate for ``source`` or ``destination`` in the pod."""
+    return f"{SECRETS_ROOT}/{side}-client/{CLIENT_CERTIFICATE_FILE_NAME}"
+
+
+def client_key_path(side: str) -> str:
+    """Return the file with the key of that certificate."""
+    return f"{SECRETS_ROOT}/{side}-client/{CLIENT_KEY_FILE_NAME}"

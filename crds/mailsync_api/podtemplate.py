@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mailsync_api.base import ApiModel
-from mailsync_api.endpoint import ObjectName
+from mailsync_api.scalars import ObjectName
 from mailsync_api.schema import preserve_unknown
 
 __all__ = ["LocalObjectReference", "PodTemplate", "Resources", "Toleration"]

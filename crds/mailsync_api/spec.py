@@ -105,17 +105,26 @@ def _mailbox(side: str) -> str:
     )
 
 
+def _port(side: str, first: bool) -> str:  # noqa: FBT001  one of the two ports, for CEL alone
+    """Return the CEL form of ``MailAccount.ports``: its first, or its last."""
+    modes = "['Implicit', 'Auto', 'Opportunistic']" if first else "['Implicit']"
+    account = f"self.{side}"
+    return f"(has({account}.port) ? {account}.port : {account}.tls.mode in {modes} ? 993 : 143)"
+
+
 class MailSyncSpec(ApiModel):
     """One mailbox to migrate: from which account to which, how, and when."""
 
     model_config = cel(
         (
             "self.source.host.lowerAscii() != self.destination.host.lowerAscii()"
-            f" || {_mailbox('source')} != {_mailbox('destination')}"
-            " || (has(self.source.port) ? self.source.port"
-            " : self.source.tls.mode == 'Implicit' ? 993 : 143)"
-            " != (has(self.destination.port) ? self.destination.port"
-            " : self.destination.tls.mode == 'Implicit' ? 993 : 143)",
+            f" || {_mailbox('source')} != {_mailbox('destination')} || ("
+            + " && ".join(
+                f"{_port('source', first)} != {_port('destination', other)}"
+                for first in (True, False)
+                for other in (True, False)
+            )
+            + ")",
             "source and destination are the same mailbox (host, port and user are equal)",
         ),
     )
@@ -150,14 +159,11 @@ class MailSyncSpec(ApiModel):
     @model_validator(mode="after")
     def _two_mailboxes(self) -> Self:
         a, b = self.source, self.destination
-        if (a.host.lower(), a.effective_port, a.mailbox) == (
-            b.host.lower(),
-            b.effective_port,
-            b.mailbox,
-        ):
+        shared = [port for port in a.ports if port in b.ports]
+        if shared and (a.host.lower(), a.mailbox) == (b.host.lower(), b.mailbox):
             msg = (
                 f"source and destination are the same mailbox: {a.mailbox!r} at "
-                f"{a.host}:{a.effective_port}"
+                f"{a.host}:{shared[0]}"
             )
             raise ValueError(msg)
         return self

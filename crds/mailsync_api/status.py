@@ -64,7 +64,8 @@ class TLSFacts(ApiModel):
     """What was negotiated with one server."""
 
     mode: TLSMode
-    """How TLS was started."""
+    """How TLS was started, as it came about: Implicit or StartTLS also where the policy says Auto;
+    Opportunistic, or None, is a connection in clear text."""
     secured: bool
     """Whether the connection is encrypted."""
     verified: TLSVerify
@@ -83,6 +84,10 @@ class TLSFacts(ApiModel):
     """When the certificate ends; known where the chain was verified."""
     sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")] | None = None
     """The certificate's SHA-256 fingerprint, in hexadecimal digits."""
+    spki_sha256: Annotated[str, Field(max_length=64)] | None = None
+    """The SHA-256 hash of the certificate's public key in base64, as pinnedSpkiSha256 takes it."""
+    pinned: bool = False
+    """Whether that public key is one of the policy's pinnedSpkiSha256."""
 
 
 class TLSStatus(ApiModel):

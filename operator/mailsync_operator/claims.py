@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import ConditionStatus, ConditionType, Reason
-from mailsync_api.endpoint import TLSVerify
+from mailsync_api.endpoint import TLSMode, TLSVerify
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.status import (
     CurrentRun,
@@ -25,6 +25,7 @@ from mailsync_operator.conditions import Claim, false, true, unknown
 
 if TYPE_CHECKING:
     from mailsync_api.spec import RetryPolicy
+    from mailsync_api.status import TLSFacts
     from mailsync_operator.snapshot import PodSnapshot
 
 __all__ = [
@@ -218,9 +219,18 @@ def tls_facts(tls: TLSStatus) -> tuple[Claim, ...]:
     sides = [(name, facts) for name in ("source", "destination") if (facts := getattr(tls, name))]
     clear = [name for name, facts in sides if not facts.secured]
     if clear:
-        text = f"clear text to the {' and the '.join(clear)}, as tls.mode None asks for"
+        modes = {getattr(tls, name).mode for name in clear}
+        why = "as tls.mode None asks for"
+        if TLSMode.OPPORTUNISTIC in modes:
+            why = "which does not offer TLS; tls.mode Opportunistic lets it"
+            if len(modes) > 1:
+                why = "as tls.mode Opportunistic and None let it"
+        text = f"clear text to the {' and the '.join(clear)}, {why}"
         return (false(_TLS, Reason.CLEAR_TEXT, text),)
-    unverified = [name for name, facts in sides if facts.verified is TLSVerify.NONE]
+    # A pinned key says more about who the server is than any chain.
+    unverified = [
+        name for name, facts in sides if facts.verified is TLSVerify.NONE and not facts.pinned
+    ]
     if unverified:
         text = f"the certificate of the {' and the '.join(unverified)} is not verified"
         return (false(_TLS, Reason.CERTIFICATE_NOT_VERIFIED, text),)
@@ -228,10 +238,16 @@ def tls_facts(tls: TLSStatus) -> tuple[Claim, ...]:
         return ()
     text = ", ".join(
         f"{name}: {facts.protocol or 'TLS'}, {facts.cipher or 'unknown cipher'}, "
-        f"certificate verified ({facts.verified})"
+        f"certificate verified ({_verified(facts)})"
         for name, facts in sides
     )
     return (true(_TLS, Reason.ENCRYPTED, text),)
+
+
+def _verified(facts: TLSFacts) -> str:
+    if not facts.pinned:
+        return facts.verified
+    return "pinned key" if facts.verified is TLSVerify.NONE else f"{facts.verified}, pinned key"
 
 
 def tls_refused(run: RunRecord) -> Claim:

@@ -161,4 +161,5 @@ def _named(spec: MailSyncSpec | None, verdict: Verdict) -> str:
     account = spec.source if verdict.side is Side.SOURCE else spec.destination
     if account.host in verdict.message and verdict.side.value in verdict.message:
         return verdict.message
-    return f"{verdict.side} {account.host}:{account.effective_port}: {verdict.message}"
+    ports = " or ".join(str(port) for port in account.ports)
+    return f"{verdict.side} {account.host}:{ports}: {verdict.message}"

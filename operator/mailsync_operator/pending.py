@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from mailsync_api.spec import MailSyncSpec
     from mailsync_operator.snapshot import PodEvent, PodSnapshot
 
-__all__ = ["CA_SUFFIX", "Blocker", "find_blocker", "find_job_blocker"]
+__all__ = ["CA_SUFFIX", "CLIENT_SUFFIX", "Blocker", "find_blocker", "find_job_blocker"]
 
 CA_SUFFIX: Final = "-ca"
 """What the volume with a side's CA certificates has after the side's name."""
+CLIENT_SUFFIX: Final = "-client"
+"""The same for the volume with the client certificate."""
 
 _MOUNT: Final = re.compile(
     r'MountVolume\.SetUp failed for volume "(?P<volume>[^"]+)" ?: (?P<why>.*)'
@@ -106,16 +108,18 @@ def _at(event: PodEvent) -> float:
 
 
 def _explain(volume: str, why: str, *, namespace: str, spec: MailSyncSpec) -> Blocker:
-    side_name = volume.removesuffix(CA_SUFFIX)
-    if side_name not in set(Side):
+    side_name = volume.partition("-")[0]
+    wanted_for = {
+        "": _Wanted.of_password,
+        CA_SUFFIX: _Wanted.of_ca,
+        CLIENT_SUFFIX: _Wanted.of_client,
+    }
+    find = wanted_for.get(volume.removeprefix(side_name))
+    if side_name not in set(Side) or find is None:
         return Blocker(Reason.POD_NOT_STARTED, f'volume "{volume}" cannot be mounted: {why}')
     side = Side(side_name)
     account = spec.source if side is Side.SOURCE else spec.destination
-    return _explain_object(
-        _Wanted.of_ca(account) if volume.endswith(CA_SUFFIX) else _Wanted.of_password(account),
-        why,
-        where=f'of the {side} in namespace "{namespace}"',
-    )
+    return _explain_object(find(account), why, where=f'of the {side} in namespace "{namespace}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,13 @@ class _Wanted:
         if ref is None:  # the spec changed since the pod was made
             return cls("object", "?", "?", "CA certificates")
         return cls(ref.kind.value, ref.name, ref.key, "CA certificates")
+
+    @classmethod
+    def of_client(cls, account: MailAccount) -> _Wanted:
+        ref = account.tls.client_certificate_ref
+        if ref is None:  # as above
+            return cls("object", "?", "?", "client certificate")
+        return cls("Secret", ref.name, f'{ref.cert_key}" or "{ref.key_key}', "client certificate")
 
 
 def _explain_object(wanted: _Wanted, why: str, *, where: str) -> Blocker:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from mailsync_api.endpoint import MailAccount, Side
+    from mailsync_syncjob.clientcert import ClientCertificate
 
 __all__ = ["Endpoint", "Password"]
 
@@ -45,6 +46,8 @@ class Endpoint:
     """None where none is needed (mechanism External)."""
     ca_pem: str | None = None
     """CA certificates to trust instead of the system's."""
+    client_certificate: ClientCertificate | None = None
+    """What to show to a server that asks for a certificate."""
 
     @property
     def address(self) -> str:

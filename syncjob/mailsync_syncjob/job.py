@@ -16,6 +16,7 @@ from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.job import JobInput
 from mailsync_api.report import Report, Verdict
+from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError
@@ -106,16 +107,23 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
+
+    def read(path: str, what: str) -> bytes:
+        file = root / Path(path).relative_to(names.SECRETS_ROOT)
+        return _read(file, what=f"{what} of the {side}", side=side)
+
     password = None
     if account.authentication.secret_ref is not None:
-        relative = Path(names.password_path(side)).relative_to(names.SECRETS_ROOT)
-        password = Password(_read(root / relative, what=f"the password of the {side}", side=side))
-    ca_pem = None
+        password = Password(read(names.password_path(side), "the password"))
+    ca_pem = client = None
     if account.tls.ca_ref is not None:
-        ca_file = root / Path(names.ca_path(side)).relative_to(names.SECRETS_ROOT)
-        data = _read(ca_file, what=f"the CA certificates of the {side}", side=side)
-        ca_pem = data.decode("utf-8", "replace")
-    return Endpoint(side, account, password, ca_pem)
+        ca_pem = read(names.ca_path(side), "the CA certificates").decode("utf-8", "replace")
+    if account.tls.client_certificate_ref is not None:
+        client = ClientCertificate(
+            read(names.client_certificate_path(side), "the client certificate"),
+            read(names.client_key_path(side), "the key of the client certificate"),
+        )
+    return Endpoint(side, account, password, ca_pem, client)
 
 
 def _read(path: Path, *, what: str, side: Side) -> bytes:

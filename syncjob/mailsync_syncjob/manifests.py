@@ -15,6 +15,7 @@ from typing_extensions import override
 from mailsync_api.endpoint import CaRefKind, Side
 from mailsync_api.manifest import MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILSYNC
+from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.runner import Endpoints
@@ -68,26 +69,29 @@ class Manifests:
     def _endpoint(
         self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None
     ) -> Endpoint:
-        secret, ca = account.authentication.secret_ref, account.tls.ca_ref
+        def entry(name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes:
+            wanted_by = f"spec.{side}.{field}"
+            place = (kind, namespace, name)
+            return self._entry(place, key, directory=directory, wanted_by=wanted_by)
+
+        secret, tls = account.authentication.secret_ref, account.tls
         password = None
         if secret is not None:
-            entry = self._entry(
-                (_SECRET, namespace, secret.name),
-                secret.password_key,
-                directory=directory,
-                wanted_by=f"spec.{side}.authentication.secretRef",
+            password = Password(
+                entry(secret.name, secret.password_key, field="authentication.secretRef")
             )
-            password = Password(entry)
-        ca_pem = None
-        if ca is not None:
+        ca_pem = client = None
+        if (ca := tls.ca_ref) is not None:
             kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
-            ca_pem = self._entry(
-                (kind, namespace, ca.name),
-                ca.key,
-                directory=directory,
-                wanted_by=f"spec.{side}.tls.caRef",
-            ).decode("utf-8", "replace")
-        return Endpoint(side, account, password, ca_pem)
+            found = entry(ca.name, ca.key, field="tls.caRef", kind=kind)
+            ca_pem = found.decode("utf-8", "replace")
+        if (own := tls.client_certificate_ref) is not None:
+            parts = (
+                entry(own.name, key, field="tls.clientCertificateRef")
+                for key in (own.cert_key, own.key_key)
+            )
+            client = ClientCertificate(*parts)
+        return Endpoint(side, account, password, ca_pem, client)
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str

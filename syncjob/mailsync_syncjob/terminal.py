@@ -69,7 +69,9 @@ class Terminal:
             words = f"{facts.protocol}, {facts.cipher}, verification {facts.verified}"
             self.log("info", f"{side}: logged in ({facts.mode}, {words})")
         else:
-            self.log("warning", f"{side}: logged in, in CLEAR TEXT as tls.mode None asks for")
+            self.log(
+                "warning", f"{side}: logged in, in CLEAR TEXT as tls.mode {facts.mode} lets it"
+            )
 
     def progress(self, progress: Figures) -> None:
         """Move the bar."""

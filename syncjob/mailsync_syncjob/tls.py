@@ -14,20 +14,33 @@ from typing import TYPE_CHECKING, Any, Final
 from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import TLSMode, TLSVerify, TLSVersion
 from mailsync_api.status import TLSFacts
+from mailsync_syncjob.clientcert import load_client_certificate
 from mailsync_syncjob.errors import ConfigurationError, TLSPolicyError
+from mailsync_syncjob.spki import spki_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mailsync_api.endpoint import Side, TLSPolicy
+    from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.credentials import Endpoint
 
-__all__ = ["clear_text_facts", "make_context", "policy_error", "server_name", "tls_facts"]
+__all__ = [
+    "check_pin",
+    "clear_text_facts",
+    "client_certificate_error",
+    "make_context",
+    "policy_error",
+    "server_name",
+    "tls_facts",
+]
 
-# Security level 2 refuses RSA keys under 2048 bits and SHA-1 chains. Distributions differ in their
-# default, so it is said here.
-_CIPHERS: Final = "DEFAULT@SECLEVEL=2"
+# Distributions differ in their default security level, so it is always said. Ciphers without
+# authentication would make verification void, whatever a user's list says.
+_CIPHERS: Final = "{list}:!aNULL:!eNULL:@SECLEVEL={level}"
 _VERSIONS: Final = {
+    TLSVersion.TLS_1_0: ssl.TLSVersion.TLSv1,
+    TLSVersion.TLS_1_1: ssl.TLSVersion.TLSv1_1,
     TLSVersion.TLS_1_2: ssl.TLSVersion.TLSv1_2,
     TLSVersion.TLS_1_3: ssl.TLSVersion.TLSv1_3,
 }
@@ -37,20 +50,41 @@ _VERIFY_REASONS: Final = {
     10: Reason.CERTIFICATE_EXPIRED,
     62: Reason.CERTIFICATE_NAME_MISMATCH,  # host name
     64: Reason.CERTIFICATE_NAME_MISMATCH,  # IP address
+    66: Reason.CERTIFICATE_TOO_WEAK,  # the server's key
+    67: Reason.CERTIFICATE_TOO_WEAK,  # a CA's key
+    68: Reason.CERTIFICATE_TOO_WEAK,  # a signature's hash
 }
 # OpenSSL's words for bytes that are no TLS record: the server speaks something else.
 _NOT_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_MESSAGE"}
 )
+# What a server says (as an alert) that does not like our certificate, or misses one.
+_CLIENT_REFUSED: Final = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
 
 
-def make_context(policy: TLSPolicy, *, ca_pem: str | None, side: Side) -> ssl.SSLContext:
-    """Return the context that enforces a policy.
+def make_context(
+    policy: TLSPolicy,
+    *,
+    ca_pem: str | None,
+    side: Side,
+    client: ClientCertificate | None = None,
+) -> ssl.SSLContext:
+    """Return the context that enforces a policy, but for its pins: see ``check_pin``.
 
     Raises
     ------
     ConfigurationError
-        The CA certificates cannot be read.
+        The CA certificates, the cipher list or the client certificate cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # The order matters: check_hostname cannot be on while certificates are not verified.
@@ -59,12 +93,28 @@ def make_context(policy: TLSPolicy, *, ca_pem: str | None, side: Side) -> ssl.SS
     # RFC 6125 section 6.4.4 and RFC 9525: the common name is no host name.
     context.hostname_checks_common_name = False
     context.minimum_version = _VERSIONS[policy.min_version]
-    context.set_ciphers(_CIPHERS)
+    if policy.max_version is not None:
+        context.maximum_version = _VERSIONS[policy.max_version]
+    _set_ciphers(context, policy, side=side)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
     if policy.verify is not TLSVerify.NONE:
         _load_trust(context, ca_pem=ca_pem, side=side)
+    if client is not None:
+        load_client_certificate(context, client, side=side)
     return context
+
+
+def _set_ciphers(context: ssl.SSLContext, policy: TLSPolicy, *, side: Side) -> None:
+    wanted = policy.ciphers or "DEFAULT"
+    try:
+        context.set_ciphers(_CIPHERS.format(list=wanted, level=policy.security_level))
+    except ssl.SSLError:
+        raise ConfigurationError(
+            f"{side}.tls.ciphers: {wanted!r} leaves no cipher at securityLevel "
+            f"{policy.security_level}; `openssl ciphers -v` shows what a list means",
+            side=side,
+        ) from None
 
 
 def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Side) -> None:
@@ -92,14 +142,17 @@ def policy_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError:
     """Return what a failed handshake means, with the cure."""
     name = server_name(endpoint)
     where = f"{endpoint.side} {endpoint.address}"
+    policy = endpoint.account.tls
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
-        return TLSPolicyError(
-            f"{where}: {_certificate_words(reason, name=name, said=error.verify_message)}; "
-            "no credentials were sent",
-            side=endpoint.side,
-            reason=reason,
+        words = _certificate_words(
+            reason, name=name, said=error.verify_message, level=policy.security_level
         )
+        return TLSPolicyError(
+            f"{where}: {words}; no credentials were sent", side=endpoint.side, reason=reason
+        )
+    if (refused := client_certificate_error(error, endpoint=endpoint)) is not None:
+        return refused
     if error.reason in _NOT_TLS:
         return TLSPolicyError(
             f"{where} does not speak TLS: for a server that starts in clear text choose "
@@ -109,14 +162,62 @@ def policy_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError:
         )
     return TLSPolicyError(
         f"{where}: the TLS handshake failed ({_words(error)}): server and policy have no protocol "
-        f"version or cipher in common (tls.minVersion is {endpoint.account.tls.min_version}); "
+        f"version or cipher in common (tls.minVersion is {policy.min_version}, securityLevel is "
+        f"{policy.security_level}; TLS 1.0 and 1.1 need minVersion TLSv1.0 and securityLevel 0); "
         "no credentials were sent",
         side=endpoint.side,
         reason=Reason.TLS_HANDSHAKE_FAILED,
     )
 
 
-def _certificate_words(reason: Reason, *, name: str, said: str) -> str:
+def client_certificate_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError | None:
+    """Return what it means that a server does not accept this client; None if it is not that."""
+    if error.reason not in _CLIENT_REFUSED:
+        return None
+    shown = endpoint.account.tls.client_certificate_ref is not None
+    what = (
+        f"refused the certificate of tls.clientCertificateRef ({_words(error)}): give one that it "
+        "accepts"
+        if shown
+        else "demands a client certificate: name one in tls.clientCertificateRef"
+    )
+    return TLSPolicyError(
+        f"{endpoint.side} {endpoint.address} {what}; no credentials were sent",
+        side=endpoint.side,
+        reason=Reason.CLIENT_CERTIFICATE_REFUSED,
+    )
+
+
+def check_pin(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> None:
+    """Compare the server's public key with the policy's pins, if it has any.
+
+    Raises
+    ------
+    TLSPolicyError
+        It is none of them.
+    """
+    pins = endpoint.account.tls.pinned_spki_sha256
+    if not pins:
+        return
+    found = _spki(tls_socket.getpeercert(binary_form=True))
+    if found not in pins:
+        raise TLSPolicyError(
+            f"{endpoint.side} {endpoint.address}: the server's public key is none of those in "
+            f"tls.pinnedSpkiSha256; its hash is {found or 'not known'}: add it only if you know "
+            "that the server has a new key; no credentials were sent",
+            side=endpoint.side,
+            reason=Reason.CERTIFICATE_PIN_MISMATCH,
+        )
+
+
+def _spki(certificate: bytes | None) -> str | None:
+    try:
+        return spki_sha256(certificate) if certificate else None
+    except ValueError:
+        return None
+
+
+def _certificate_words(reason: Reason, *, name: str, said: str, level: int) -> str:
     if reason is Reason.CERTIFICATE_EXPIRED:
         return "the server's certificate has expired"
     if reason is Reason.CERTIFICATE_NOT_YET_VALID:
@@ -125,6 +226,11 @@ def _certificate_words(reason: Reason, *, name: str, said: str) -> str:
         return (
             f"the server's certificate is not for {name}: correct host, or give the certificate's "
             "name in tls.serverName"
+        )
+    if reason is Reason.CERTIFICATE_TOO_WEAK:
+        return (
+            f"the server's certificate is too weak for tls.securityLevel {level} ({said}): have it "
+            "renewed, or lower securityLevel for this server"
         )
     return (
         f"the server's certificate is not trusted ({said}): name the CA that issued it in tls.caRef"
@@ -136,9 +242,9 @@ def _words(error: Exception) -> str:
     return str(reason).replace("_", " ").lower() if reason else str(error)
 
 
-def clear_text_facts() -> TLSFacts:
-    """Return the facts of a connection without TLS."""
-    return TLSFacts(mode=TLSMode.NONE, secured=False, verified=TLSVerify.NONE)
+def clear_text_facts(mode: TLSMode) -> TLSFacts:
+    """Return the facts of a connection without TLS; the policy's mode says why there is none."""
+    return TLSFacts(mode=mode, secured=False, verified=TLSVerify.NONE)
 
 
 def tls_facts(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> TLSFacts:
@@ -162,6 +268,8 @@ def tls_facts(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> TLSFacts:
             datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), tz=UTC) if ends else None
         ),
         sha256=hashlib.sha256(der).hexdigest() if der else None,
+        spki_sha256=_spki(der),
+        pinned=bool(policy.pinned_spki_sha256),  # checked before, or there would be no connection
     )
 
 

@@ -47,6 +47,7 @@ def test_defaults_are_visible_in_the_stored_object(kube: Kube) -> None:
         "mode": "Implicit",
         "verify": "Full",
         "minVersion": "TLSv1.2",
+        "securityLevel": 2,
     }
     assert stored["retry"]["backoffLimit"] == 3
     assert stored["mode"] == "Sync"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mailsync_api import names
+from mailsync_syncjob.spki import spki_sha256
 from tests.support.certificates import Authority
 from tests.support.dovecot import Dovecot, Settings, run_dovecot
 from tests.support.engine import Account, Engine
 from tests.support.mailbox import load, plain_message
+from tests.support.odd_certificates import Wish, issue, key_pem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +148,9 @@ def test_every_policy_that_holds_lets_the_run_go_on(pair: Pair) -> None:
         {"mode": "Implicit", "verify": "ChainOnly", "serverName": "elsewhere.example.org"},
         {"mode": "StartTLS", "verify": "None"},
         {"mode": "Implicit", "serverName": "localhost"},
+        {"mode": "Auto"},
+        {"mode": "Opportunistic", "maxVersion": "TLSv1.2", "ciphers": "ECDHE+CHACHA20"},
+        {"mode": "Implicit", "verify": "None", "pinnedSpkiSha256": [_pin(pair)]},
     ]
     for policy in policies:
         source = pair.source_account(**policy)
@@ -154,6 +161,56 @@ def test_every_policy_that_holds_lets_the_run_go_on(pair: Pair) -> None:
         assert facts is not None
         assert facts.secured
         assert facts.verified == policy.get("verify", "Full")
+        # Dovecot's first port speaks clear text and offers STARTTLS there.
+        found = "StartTLS" if policy["mode"] in {"Auto", "Opportunistic"} else policy["mode"]
+        assert facts.mode == found
+        assert facts.pinned == ("pinnedSpkiSha256" in policy)
+        if "ciphers" in policy:
+            assert (facts.protocol, "CHACHA20" in (facts.cipher or "")) == ("TLSv1.2", True)
+
+
+def _pin(pair: Pair) -> str:
+    address = (pair.source_server.host, pair.source_server.tls_port)
+    return spki_sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(address)))
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Opportunistic"])
+def test_a_server_without_tls(pair: Pair, mode: str) -> None:
+    with run_dovecot(Settings(tls=False, clear_text_logins=True)) as server:
+        source = Account.at(server, "alice", "secret", mode=mode)
+        result = Engine(pair.directory, source, pair.destination_account()).run()
+        logins = server.logins("alice")
+    assert result.verdict is not None
+    if mode == "Auto":
+        assert (result.exit_code, result.verdict.reason) == (76, "StartTLSNotOffered")
+        assert logins == 0
+        return
+    assert result.exit_code == 0, result.said
+    facts = result.verdict.tls.source
+    assert facts is not None
+    assert (facts.mode, facts.secured) == ("Opportunistic", False)
+
+
+@pytest.mark.parametrize("mode", ["Implicit", "StartTLS"])
+def test_a_server_that_demands_a_client_certificate(pair: Pair, tmp_path: Path, mode: str) -> None:
+    ca = issue(Wish((), "Client CA", ca=True))
+    client = issue(Wish((), "alice", for_clients_only=True), by=ca)
+    (tmp_path / "ca.pem").write_text(ca.pem)
+    demand = (
+        f"ssl_ca = <{tmp_path / 'ca.pem'}\nssl_verify_client_cert = yes\n"
+        "ssl_require_crl = no\nauth_ssl_require_client_cert = yes\n"
+    )
+    files = pair.directory / "source-client"
+    files.mkdir()
+    (files / names.CLIENT_CERTIFICATE_FILE_NAME).write_text(client.pem)
+    (files / names.CLIENT_KEY_FILE_NAME).write_bytes(key_pem(client.key))
+    shown = {"mode": mode, "clientCertificateRef": {"name": "own"}}
+    with run_dovecot(Settings(extra=demand)) as server:
+        for tls, code in (({"mode": mode}, 77), (shown, 0)):
+            source = Account.at(server, "alice", "secret", **tls)
+            result = Engine(pair.directory, source, pair.destination_account()).run()
+            assert result.exit_code == code, result.said
+            assert "PRIVATE" not in result.said
 
 
 def test_clear_text_is_used_when_asked_for_and_said(pair: Pair) -> None:

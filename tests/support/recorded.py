@@ -16,6 +16,7 @@ from tests.support.builders import merged
 if TYPE_CHECKING:
     from mailsync_api.report import Report
     from mailsync_api.status import Progress, TLSFacts
+    from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.output import Level
 
 __all__ = ["PASSWORD", "Recorded", "connector", "endpoint", "run_between"]
@@ -56,11 +57,12 @@ def patience(**changes: float) -> Patience:
 
 
 def endpoint(
-    port: int,
+    port: int | None,
     *,
     side: Side = Side.SOURCE,
     ca_pem: str | None = None,
     password: bytes | None = PASSWORD.encode(),
+    client: ClientCertificate | None = None,
     **account: Any,
 ) -> Endpoint:
     """Return an account on loopback; clear text unless ``tls`` says something else."""
@@ -72,7 +74,7 @@ def endpoint(
         "authentication": {"secretRef": {"name": "x"}},
     }
     secret = None if password is None else Password(password)
-    return Endpoint(side, MailAccount.model_validate(merged(base, account)), secret, ca_pem)
+    return Endpoint(side, MailAccount.model_validate(merged(base, account)), secret, ca_pem, client)
 
 
 def connector(clock: Clock | None = None, **changes: float) -> Connector:

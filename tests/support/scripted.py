@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import KeyPair
 
-__all__ = ["Dialogue", "Peer", "Script", "TinyServer", "numbers", "says", "serve"]
+__all__ = [
+    "Dialogue",
+    "Peer",
+    "Script",
+    "TinyServer",
+    "numbers",
+    "says",
+    "serve",
+    "with_starttls",
+]
 
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
 
@@ -27,10 +36,10 @@ class HungUpError(Exception):
 class Peer:
     """One connection, from the server's side."""
 
-    def __init__(self, sock: socket.socket, key_pair: KeyPair | None) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         self._socket = sock
         self._file = sock.makefile("rb")
-        self._key_pair = key_pair
+        self._context = context
         self.secured = False
         self.trace: list[tuple[bool, bytes]] = []
         """What the client said, and whether under TLS."""
@@ -66,15 +75,12 @@ class Peer:
         """The connection, for facts about it."""
         return self._socket
 
-    def start_tls(self, *, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED) -> None:
+    def start_tls(self) -> None:
         """Shake hands."""
-        assert self._key_pair
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.maximum_version = newest
-        context.load_cert_chain(self._key_pair.certificate, self._key_pair.key)
+        assert self._context
         # Detached first, so that only one object owns the descriptor.
         self._file.close()
-        self._socket = context.wrap_socket(self._socket, server_side=True)
+        self._socket = self._context.wrap_socket(self._socket, server_side=True)
         self._file = self._socket.makefile("rb")
         self.secured = True
 
@@ -109,15 +115,22 @@ class Script:
 
 @contextmanager
 def serve(
-    dialogue: Dialogue, *, key_pair: KeyPair | None = None, implicit_tls: bool = False
+    dialogue: Dialogue,
+    *,
+    key_pair: KeyPair | None = None,
+    implicit_tls: bool = False,
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[Script]:
     """Serve connections, one after the other or side by side, for as long as the block lasts."""
+    if key_pair is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(key_pair.certificate, key_pair.key)
     listener = socket.create_server(("127.0.0.1", 0))
     script = Script(listener.getsockname()[1])
     threads: list[threading.Thread] = []
 
     def talk(sock: socket.socket) -> None:
-        peer = Peer(sock, key_pair)
+        peer = Peer(sock, context)
         script.peers.append(peer)
         try:
             if implicit_tls:
@@ -254,6 +267,24 @@ class TinyServer:
         command, _, body = rest.partition(b"\r\n")
         self.appended.append((command, body))
         peer.send(tag + b" OK [APPENDUID 7 %d] stored\r\n" % len(self.appended))
+
+
+def with_starttls(inside: TinyServer) -> Dialogue:
+    """Return a server that is ``inside`` behind STARTTLS, and takes nothing else in clear text."""
+
+    def dialogue(peer: Peer) -> None:
+        peer.send(b"* OK ready\r\n")
+        tag, rest = peer.command()
+        if rest != b"CAPABILITY":
+            return  # perhaps a TLS handshake: the port speaks clear text first
+        peer.send(b"* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\n" + tag + b" OK done\r\n")
+        tag, rest = peer.command()
+        assert rest == b"STARTTLS"
+        peer.send(tag + b" OK begin\r\n")
+        peer.start_tls()
+        replace(inside, greeting=b"")(peer)
+
+    return dialogue
 
 
 def numbers(sequence_set: bytes) -> set[int]:

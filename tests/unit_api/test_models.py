@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from mailsync_api.endpoint import TLSPolicy
 from mailsync_api.job import JobInput, job_input
 from mailsync_api.manifest import MailSync
 from tests.support.builders import mailsync, manifest
@@ -29,6 +31,43 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         {"destination": {"tls": {"mode": "None", "serverName": "a.example"}}},
         "spec.destination.tls",
         "choose mode",
+    ),
+    (
+        "no TLS for a client certificate",
+        {"source": {"tls": {"mode": "None", "clientCertificateRef": {"name": "x"}}}},
+        "spec.source.tls",
+        "choose mode",
+    ),
+    (
+        "versions the wrong way round",
+        {"source": {"tls": {"minVersion": "TLSv1.3", "maxVersion": "TLSv1.2"}}},
+        "spec.source.tls",
+        "must not be older",
+    ),
+    (
+        "an old version at a high level",
+        {"destination": {"tls": {"minVersion": "TLSv1.1", "securityLevel": 1}}},
+        "spec.destination.tls",
+        "securityLevel 0",
+    ),
+    (
+        "a pin where clear text is allowed",
+        {"source": {"tls": {"mode": "Opportunistic", "pinnedSpkiSha256": ["A" * 43 + "="]}}},
+        "spec.source.tls",
+        "choose mode Auto",
+    ),
+    ("level 6", {"source": {"tls": {"securityLevel": 6}}}, "spec.source.tls.securityLevel", "5"),
+    (
+        "a level among the ciphers",
+        {"source": {"tls": {"ciphers": "ALL:@seclevel=0"}}},
+        "spec.source.tls.ciphers",
+        "securityLevel",
+    ),
+    (
+        "a line break among the ciphers",
+        {"source": {"tls": {"ciphers": "ALL\n"}}},
+        "spec.source.tls.ciphers",
+        "OpenSSL cipher",
     ),
     ("line break in user", {"source": {"username": "a\r\nX"}}, "spec.source.username", "control"),
     ("unknown field", {"sauce": {}}, "spec.sauce", "not permitted"),
@@ -114,6 +153,28 @@ def test_bad_input_is_refused_by_field(spec: dict[str, Any], field: str, hint: s
     assert hint in error["msg"]
 
 
+@pytest.mark.parametrize("pin", ["", "ab" * 32, "A" * 44, "A" * 42 + "B=", "A" * 43 + "=\n"])
+def test_a_pin_is_base64_of_32_bytes(pin: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        mailsync(source={"tls": {"pinnedSpkiSha256": [pin]}})
+    assert "44 characters" in str(caught.value)
+    good = base64.b64encode(bytes(range(32))).decode()
+    tls = mailsync(source={"tls": {"pinnedSpkiSha256": [good]}}).spec.source.tls
+    assert tls.pinned_spki_sha256 == [good]
+
+
+def test_the_same_rules_are_there_for_the_api_server() -> None:
+    rules = TLSPolicy.model_json_schema()["x-kubernetes-validations"]
+    messages = {rule["message"] for rule in rules}
+    cases = [spec for _, spec, field, _ in BAD if field.endswith(".tls")]
+    for spec in cases:
+        with pytest.raises(ValidationError) as caught:
+            mailsync(**spec)
+        said = caught.value.errors()[0]["msg"]
+        # The last words are the cure, and do not depend on the values.
+        assert any(message.split(": ")[-1].split(" (")[0] in said for message in messages), said
+
+
 @pytest.mark.parametrize("host", ["a", "imap.example.org", "192.0.2.1", "2001:db8::1", "a_b.svc"])
 def test_hosts(host: str) -> None:
     assert mailsync(source={"host": host}).spec.source.host == host
@@ -125,6 +186,9 @@ def test_hosts(host: str) -> None:
         ({}, 993),
         ({"tls": {"mode": "StartTLS"}}, 143),
         ({"tls": {"mode": "None"}}, 143),
+        ({"tls": {"mode": "Auto"}}, 993),
+        ({"tls": {"mode": "Opportunistic"}}, 993),
+        ({"port": 143, "tls": {"mode": "Auto"}}, 143),
         ({"port": 1993}, 1993),
     ],
 )
@@ -157,6 +221,28 @@ def test_a_client_certificate_needs_no_secret() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "same"),
+    [
+        ("Auto", "Implicit", True),
+        ("Auto", "StartTLS", True),
+        ("None", "Opportunistic", True),
+        ("Auto", "Auto", True),
+        ("Implicit", "StartTLS", False),
+    ],
+)
+def test_two_ports_may_be_one_mailbox(source: str, destination: str, *, same: bool) -> None:
+    sides: dict[str, Any] = {
+        "source": {"host": "a.example.org", "tls": {"mode": source}},
+        "destination": {"host": "a.example.org", "tls": {"mode": destination}},
+    }
+    if not same:
+        mailsync(**sides)
+        return
+    with pytest.raises(ValidationError, match="same mailbox"):
+        mailsync(**sides)
+
+
 def test_a_manifest_survives_the_round_trip() -> None:
     model = mailsync(trigger={"manual": "1"}, folders={"exclude": ["Trash/**"]})
     assert MailSync.from_object(model.to_wire()) == model
@@ -165,6 +251,7 @@ def test_a_manifest_survives_the_round_trip() -> None:
 def test_secure_by_default() -> None:
     tls = MailSync.from_object(manifest()).spec.source.tls
     assert (tls.mode, tls.verify, tls.min_version) == ("Implicit", "Full", "TLSv1.2")
+    assert tls.security_level == 2
 
 
 def test_the_job_input_names_secrets_but_holds_none() -> None:

@@ -33,7 +33,14 @@ _FULL: dict[str, Any] = {
             "secretRef": {"name": "mail", "passwordKey": "alice"},
         },
     },
-    "destination": {"tls": {"caRef": {"name": "ca"}, "serverName": "imap.example.org"}},
+    "destination": {
+        "tls": {
+            "mode": "Auto",
+            "caRef": {"name": "ca"},
+            "serverName": "imap.example.org",
+            "clientCertificateRef": {"name": "client", "keyKey": "key"},
+        }
+    },
     "folders": {"exclude": ["Tr\u00e4sh"]},
     "activeDeadlineSeconds": 3600,
     "ttlSecondsAfterFinished": 0,
@@ -130,6 +137,8 @@ def test_files_are_where_the_engine_looks_for_them() -> None:
         names.password_path("destination"),
         names.ca_path("source"),
         names.ca_path("destination"),
+        names.client_certificate_path("destination"),
+        names.client_key_path("destination"),
     }
 
 

@@ -164,10 +164,21 @@ def test_the_state_follows_the_pod(pods: dict[str, Any], expected: str) -> None:
             Reason.CONFIG_MAP_NOT_FOUND,
             ['ConfigMap "ca"', "no key"],
         ),
+        (
+            ("source-client", 'secret "client" not found'),
+            Reason.SECRET_NOT_FOUND,
+            ['Secret "client"', "client certificate of the source", '"tls.crt" or "tls.key"'],
+        ),
+        (
+            ("source-client", "references non-existent secret key: tls.key"),
+            Reason.SECRET_KEY_NOT_FOUND,
+            ['Secret "client"', "client certificate of the source", '"tls.key"'],
+        ),
     ],
 )
 def test_what_is_missing_is_named(event: tuple[str, str], reason: Reason, words: list[str]) -> None:
-    mailsync = in_run(source={"tls": {"caRef": {"name": "ca"}}})
+    refs = {"caRef": {"name": "ca"}, "clientCertificateRef": {"name": "client"}}
+    mailsync = in_run(source={"tls": refs})
     decision = decide(
         observe(
             mailsync,
@@ -284,6 +295,43 @@ def test_tls_secured(tls: tuple[bool, str, bool, str], status: str, reason: Reas
     )
     found = condition_of(decision.status, ConditionType.TLS_SECURED)
     assert (found.status, found.reason) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "reason", "words"),
+    [
+        (
+            {"mode": "Opportunistic", "secured": False, "verified": "None"},
+            ConditionStatus.FALSE,
+            Reason.CLEAR_TEXT,
+            "clear text to the source, which does not offer TLS; tls.mode Opportunistic lets it",
+        ),
+        (
+            {"mode": "StartTLS", "secured": True, "verified": "None", "pinned": True},
+            ConditionStatus.TRUE,
+            Reason.ENCRYPTED,
+            "certificate verified (pinned key)",
+        ),
+        (
+            {"mode": "StartTLS", "secured": True, "verified": "Full", "pinned": True},
+            ConditionStatus.TRUE,
+            Reason.ENCRYPTED,
+            "certificate verified (Full, pinned key)",
+        ),
+    ],
+)
+def test_tls_secured_says_why(
+    facts: dict[str, Any], status: str, reason: Reason, words: str
+) -> None:
+    good = TLSFacts(mode=TLSMode.IMPLICIT, secured=True, verified=TLSVerify.FULL)
+    feed = Feed(1, None, ((Side.SOURCE, TLSFacts.model_validate(facts)), (Side.DESTINATION, good)))
+    mailsync = in_run()
+    decision = decide(
+        observe(mailsync, jobs=(job(mailsync),), pods=(pod(mailsync, started=1),), feed=feed)
+    )
+    found = condition_of(decision.status, ConditionType.TLS_SECURED)
+    assert (found.status, found.reason) == (status, reason)
+    assert words in found.message
 
 
 # --- suspend ---

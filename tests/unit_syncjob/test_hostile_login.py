@@ -403,11 +403,10 @@ def test_a_login_is_bound_to_its_connection(
         capabilities=f"IMAP4rev1 SASL-IR {words}".encode(), answers={b"AUTHENTICATE": answer}
     )
 
-    def dialogue(peer: Peer) -> None:
-        peer.start_tls(newest=ssl.TLSVersion[newest])
-        tiny(peer)
-
-    with serve(dialogue, key_pair=key_pair) as script:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(key_pair.certificate, key_pair.key)
+    context.maximum_version = ssl.TLSVersion[newest]
+    with serve(tiny, context=context, implicit_tls=True) as script:
         account = endpoint(script.port, ca_pem=authority.pem, tls={"mode": "Implicit"})
         open_session(account, connector=connector()).close()
     _assert_no_password(script)

@@ -11,6 +11,7 @@ import pytest
 from mailsync_api import names
 from mailsync_api.endpoint import MailAccount, Side
 from mailsync_api.report import Verdict
+from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.job import read_endpoint, read_input
 from tests.support.builders import account, merged
@@ -80,6 +81,21 @@ def test_a_missing_ca_file_is_named(tmp_path: Path) -> None:
     assert result.exit_code == 78
     assert result.verdict is not None
     assert "source-ca/ca.crt" in result.verdict.message
+
+
+def test_the_client_certificates_files_are_read(tmp_path: Path) -> None:
+    tls = {"clientCertificateRef": {"name": "own", "certKey": "a", "keyKey": "b"}}
+    wire = account("source", tls=tls)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / names.PASSWORD_FILE_NAME).write_text("word")
+    folder = tmp_path / "source-client"
+    folder.mkdir()
+    (folder / names.CLIENT_CERTIFICATE_FILE_NAME).write_text("certificate")
+    with pytest.raises(ConfigurationError, match=r"source-client/tls\.key"):
+        read_endpoint(Side.SOURCE, MailAccount.model_validate(wire), root=tmp_path)
+    (folder / names.CLIENT_KEY_FILE_NAME).write_text("private")
+    found = read_endpoint(Side.SOURCE, MailAccount.model_validate(wire), root=tmp_path)
+    assert found.client_certificate == ClientCertificate(b"certificate", b"private")
 
 
 def test_the_verdict_fits_the_termination_message(tmp_path: Path) -> None:

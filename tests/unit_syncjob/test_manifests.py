@@ -181,3 +181,19 @@ def test_no_password_in_what_python_shows() -> None:
     manifests = _load(manifest(), *_SECRETS)
     ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
     assert "word of" not in repr(manifests) + repr(ends) + str(ends.source.password)
+
+
+def test_a_client_certificate_comes_from_its_secret() -> None:
+    refers = {"tls": {"clientCertificateRef": {"name": "own", "keyKey": "key"}}}
+    both = _secret("own", stringData={"tls.crt": "certificate", "key": "private"})
+    manifests = _load(manifest(destination=refers), *_SECRETS, both)
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert ends.source.client_certificate is None
+    client = ends.destination.client_certificate
+    assert client is not None
+    assert (client.certificate, client.key) == (b"certificate", b"private")
+    assert "private" not in repr(client)
+
+    manifests = _load(manifest(destination=refers), *_SECRETS)
+    with pytest.raises(ConfigurationError, match=r"destination\.tls\.clientCertificateRef"):
+        manifests.endpoints(manifests.mailsyncs[0], directory=None)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import Side, TLSPolicy
+from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.errors import ConfigurationError, EngineError
 from mailsync_syncjob.imap.session import open_session
+from mailsync_syncjob.spki import spki_sha256
 from mailsync_syncjob.tls import make_context, policy_error, server_name
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, KeyPair
+from tests.support.odd_certificates import Wish, issue, key_pem, new_key
 from tests.support.recorded import connector, endpoint
 from tests.support.scripted import TinyServer, serve
+
+_DER = issue(Wish()).certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _context(ca_pem: str | None = None, **policy: Any) -> ssl.SSLContext:
@@ -43,10 +55,130 @@ def test_the_default_verifies_everything() -> None:
 
 @pytest.mark.parametrize(
     ("version", "minimum"),
-    [("TLSv1.2", ssl.TLSVersion.TLSv1_2), ("TLSv1.3", ssl.TLSVersion.TLSv1_3)],
+    [
+        ("TLSv1.0", ssl.TLSVersion.TLSv1),
+        ("TLSv1.1", ssl.TLSVersion.TLSv1_1),
+        ("TLSv1.2", ssl.TLSVersion.TLSv1_2),
+        ("TLSv1.3", ssl.TLSVersion.TLSv1_3),
+    ],
 )
-def test_min_version(version: str, minimum: ssl.TLSVersion) -> None:
-    assert _context(minVersion=version).minimum_version is minimum
+def test_versions(version: str, minimum: ssl.TLSVersion) -> None:
+    level = 0 if version in {"TLSv1.0", "TLSv1.1"} else 2
+    context = _context(minVersion=version, securityLevel=level)
+    assert context.minimum_version is minimum
+    assert context.maximum_version is ssl.TLSVersion.MAXIMUM_SUPPORTED
+    context = _context(minVersion=version, maxVersion=version, securityLevel=level)
+    assert (context.minimum_version, context.maximum_version) == (minimum, minimum)
+
+
+@pytest.mark.parametrize("level", range(6))
+def test_security_level(level: int) -> None:
+    assert _context(securityLevel=level).security_level == level
+
+
+def _ciphers(**policy: Any) -> set[str]:
+    return {cipher["name"] for cipher in _context(**policy).get_ciphers()}
+
+
+def test_ciphers() -> None:
+    offered = _ciphers(ciphers="ECDHE-RSA-AES128-GCM-SHA256, ECDHE+CHACHA20")
+    old = {name for name in offered if not name.startswith("TLS_")}
+    assert old == {
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    }
+
+
+def test_no_list_offers_ciphers_without_a_certificate_or_without_encryption() -> None:
+    for policy in ({"ciphers": "ALL:aNULL:eNULL"}, {"ciphers": "ALL:COMPLEMENTOFALL"}, {}):
+        offered = _ciphers(securityLevel=0, **policy)
+        assert offered
+        assert not {n for n in offered if n.startswith(("ADH", "AECDH")) or "NULL" in n}
+
+
+@pytest.mark.parametrize("ciphers", ["NO-SUCH-CIPHER", "aNULL", "RC4"])
+def test_a_list_that_leaves_nothing_is_the_configurations_fault(ciphers: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"source\.tls\.ciphers") as caught:
+        _context(ciphers=ciphers)
+    assert ciphers in caught.value.message
+
+
+def _client_context(client: ClientCertificate) -> ssl.SSLContext:
+    return make_context(TLSPolicy(), ca_pem=None, side=Side.SOURCE, client=client)
+
+
+def test_a_client_certificate_and_its_file_that_does_not_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = issue(Wish())
+    client = ClientCertificate(own.pem.encode().rstrip(), key_pem(own.key))
+    before = set(Path("/proc/self/fd").iterdir())
+    _client_context(client)
+    assert set(Path("/proc/self/fd").iterdir()) <= before
+    # Where there is no memfd_create: a file that only its owner can read, and that is gone again.
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _client_context(client)
+    assert list(tmp_path.iterdir()) == []
+    assert "PRIVATE" not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        ("own", "another", "key values mismatch"),
+        ("own", "encrypted", "passphrase"),
+        ("own", "garbage", "PEM"),
+        ("garbage", "own", "PEM"),
+        ("weak", "weak", "securityLevel"),
+    ],
+)
+def test_a_client_certificate_that_cannot_be_used(certificate: str, key: str, words: str) -> None:
+    own, weak = issue(Wish()), issue(Wish(key="rsa1024"))
+    certificates = {"own": own.pem.encode(), "garbage": b"x", "weak": weak.pem.encode()}
+    keys = {
+        "own": key_pem(own.key),
+        "another": key_pem(new_key("ec")),
+        "encrypted": key_pem(own.key, passphrase=b"word"),
+        "garbage": b"x",
+        "weak": key_pem(weak.key),
+    }
+    with pytest.raises(ConfigurationError, match=r"source\.tls\.clientCertificateRef") as caught:
+        _client_context(ClientCertificate(certificates[certificate], keys[key]))
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("key", ["ec", "ed25519", "rsa2048", "rsa1024"])
+@pytest.mark.parametrize("names", [(), ("a.example.org",) * 40], ids=["short", "long"])
+def test_the_public_keys_hash_is_that_of_another_implementation(
+    key: str, names: tuple[str, ...]
+) -> None:
+    own = issue(Wish(names, key=key))
+    spki = own.certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    expected = base64.b64encode(hashlib.sha256(spki).digest()).decode()
+    assert spki_sha256(own.certificate.public_bytes(serialization.Encoding.DER)) == expected
+
+
+@given(st.binary(max_size=64) | st.integers(0, len(_DER) - 1).map(lambda end: _DER[:end]))
+def test_what_is_no_certificate_has_no_hash(data: bytes) -> None:
+    with pytest.raises(ValueError, match="certificate"):
+        spki_sha256(data)
+
+
+def test_facts_of_a_pinned_connection(authority: Authority, key_pair: KeyPair) -> None:
+    pem = key_pair.certificate.read_text()
+    pin = spki_sha256(ssl.PEM_cert_to_DER_cert(pem[: pem.index("-----END") + 26]))
+    with serve(TinyServer(), key_pair=key_pair, implicit_tls=True) as script:
+        for pins in ([], [pin]):
+            tls = {"mode": "Implicit", "pinnedSpkiSha256": pins}
+            session = open_session(
+                endpoint(script.port, ca_pem=authority.pem, tls=tls), connector=connector()
+            )
+            session.close()
+            assert (session.facts.spki_sha256, session.facts.pinned) == (pin, bool(pins))
 
 
 def test_what_is_set_and_not_left_to_the_distribution() -> None:
@@ -105,9 +237,14 @@ def _other_error(reason: str) -> ssl.SSLError:
         (_verification_error(20), Reason.CERTIFICATE_NOT_TRUSTED),
         (_verification_error(62), Reason.CERTIFICATE_NAME_MISMATCH),
         (_verification_error(64), Reason.CERTIFICATE_NAME_MISMATCH),
+        (_verification_error(66), Reason.CERTIFICATE_TOO_WEAK),
+        (_verification_error(67), Reason.CERTIFICATE_TOO_WEAK),
+        (_verification_error(68), Reason.CERTIFICATE_TOO_WEAK),
         (_other_error("WRONG_VERSION_NUMBER"), Reason.TLS_NOT_SPOKEN),
         (_other_error("TLSV1_ALERT_PROTOCOL_VERSION"), Reason.TLS_HANDSHAKE_FAILED),
         (_other_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), Reason.TLS_HANDSHAKE_FAILED),
+        (_other_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), Reason.CLIENT_CERTIFICATE_REFUSED),
+        (_other_error("TLSV1_ALERT_UNKNOWN_CA"), Reason.CLIENT_CERTIFICATE_REFUSED),
     ],
 )
 def test_reasons(error: ssl.SSLError, reason: Reason) -> None:

@@ -8,7 +8,7 @@ from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
 from mailsync_api.endpoint import CaRefKind, MailAccount, Side, TLSMode
-from mailsync_operator.pending import CA_SUFFIX
+from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX
 
 if TYPE_CHECKING:
     from mailsync_api.podtemplate import PodTemplate
@@ -81,10 +81,13 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
 
 
 def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    return [*_password_volume(side, account), *_ca_volume(side, account)]
+    password = _password_volumes(side, account)
+    if account.tls.mode is TLSMode.NONE:
+        return password
+    return [*password, *_ca_volumes(side, account), *_client_volumes(side, account)]
 
 
-def _password_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     secret = account.authentication.secret_ref
     if secret is None:  # a client certificate says who it is
         return []
@@ -97,9 +100,9 @@ def _password_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     return [k8s.V1Volume(name=side.value, secret=source)]
 
 
-def _ca_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     ref = account.tls.ca_ref
-    if ref is None or account.tls.mode is TLSMode.NONE:
+    if ref is None:
         return []
     items = [k8s.V1KeyToPath(key=ref.key, path=names.CA_FILE_NAME)]
     source: dict[str, Any]
@@ -118,13 +121,26 @@ def _ca_volume(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     return [k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
 
 
+def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    ref = account.tls.client_certificate_ref
+    if ref is None:
+        return []
+    source = k8s.V1SecretVolumeSource(
+        secret_name=ref.name,
+        default_mode=_SECRET_MODE,
+        items=[
+            k8s.V1KeyToPath(key=ref.cert_key, path=names.CLIENT_CERTIFICATE_FILE_NAME),
+            k8s.V1KeyToPath(key=ref.key_key, path=names.CLIENT_KEY_FILE_NAME),
+        ],
+    )
+    return [k8s.V1Volume(name=f"{side}{CLIENT_SUFFIX}", secret=source)]
+
+
 def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:
-    paths = {
-        side.value: f"{names.SECRETS_ROOT}/{side}",
-        f"{side}{CA_SUFFIX}": f"{names.SECRETS_ROOT}/{side}{CA_SUFFIX}",
-    }
     return [
-        k8s.V1VolumeMount(name=volume.name, mount_path=paths[volume.name], read_only=True)
+        k8s.V1VolumeMount(
+            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+        )
         for volume in _volumes(side, account)
     ]
 

@@ -7,10 +7,9 @@ Nothing learned in clear text survives the handshake: the channel and its buffer
 from __future__ import annotations
 
 import select
-import socket
 import ssl
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mailsync_api.conditions import Reason
@@ -19,14 +18,19 @@ from mailsync_syncjob.deadline import Deadline
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     ConnectionLostError,
+    EngineError,
     ProtocolError,
     TLSPolicyError,
     UnreachableError,
 )
 from mailsync_syncjob.imap.channel import Channel
+from mailsync_syncjob.imap.tcp import open_tcp
+from mailsync_syncjob.imap.ways import all_failed, along, leads_on, ways
 from mailsync_syncjob.imap.wire import Wire
 from mailsync_syncjob.tls import (
+    check_pin,
     clear_text_facts,
+    client_certificate_error,
     make_context,
     policy_error,
     server_name,
@@ -34,9 +38,13 @@ from mailsync_syncjob.tls import (
 )
 
 if TYPE_CHECKING:
+    import socket
+
+    from mailsync_api.endpoint import Side
     from mailsync_api.status import TLSFacts
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Clock, Patience, Stop
+    from mailsync_syncjob.imap.ways import Way
 
 __all__ = ["Connected", "Connector", "capabilities"]
 
@@ -49,6 +57,8 @@ class Connected:
     facts: TLSFacts
     capabilities: frozenset[str]
     """As announced under the final protection, in upper case."""
+    endpoint: Endpoint
+    """The endpoint with the port and the TLS mode that were used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,14 @@ class Connector:
     clock: Clock
     stop: Stop
 
+    _found: dict[tuple[Side, str], Way] = field(default_factory=dict)
+    """The way that led to each side. A run keeps to it: no later connection is less protected."""
+
     def connect(self, endpoint: Endpoint) -> Connected:
         """Return a connection that meets the endpoint's policy.
+
+        Each way that the TLS mode allows has its own deadlines (``Patience``), and nothing but
+        CAPABILITY and STARTTLS is said on one that fails.
 
         Raises
         ------
@@ -71,12 +87,37 @@ class Connector:
         ProtocolError
             The server does not speak IMAP, or somebody interferes.
         """
+        key = (endpoint.side, endpoint.address)
+        known = self._found.get(key)
+        wanted = (known,) if known is not None else ways(endpoint.account)
+        tried: list[tuple[Way, EngineError]] = []
+        for way in wanted:
+            if tried and not leads_on(tried[-1][1], to=way):
+                break
+            try:
+                connected = self._connect(
+                    along(endpoint, way), policy_mode=endpoint.account.tls.mode
+                )
+            except EngineError as error:
+                tried.append((way, error))
+            else:
+                self._found[key] = way
+                return connected
+        raise all_failed(endpoint, tried)
+
+    def _connect(self, endpoint: Endpoint, *, policy_mode: TLSMode) -> Connected:
         with ExitStack() as opened:
-            sock = self._tcp(endpoint)
+            sock = open_tcp(endpoint, seconds=self.patience.connect, stop=self.stop)
             opened.callback(sock.close)
             try:
-                connected = self._secure(sock, endpoint, opened)
+                connected = self._secure(sock, endpoint, opened, policy_mode=policy_mode)
             except ConnectionLostError as error:
+                cause = error.__cause__
+                if isinstance(cause, ssl.SSLError):
+                    # In TLS 1.3 a server judges our certificate after the handshake.
+                    refused = client_certificate_error(cause, endpoint=endpoint)
+                    if refused is not None:
+                        raise refused from None
                 raise UnreachableError(
                     f"{endpoint.side} {endpoint.address}: no session came about: {error.message}",
                     side=endpoint.side,
@@ -84,17 +125,25 @@ class Connector:
             opened.pop_all()
             return connected
 
-    def _secure(self, sock: socket.socket, endpoint: Endpoint, opened: ExitStack) -> Connected:
+    def _secure(
+        self,
+        sock: socket.socket,
+        endpoint: Endpoint,
+        opened: ExitStack,
+        *,
+        policy_mode: TLSMode,
+    ) -> Connected:
         mode = endpoint.account.tls.mode
         if mode is TLSMode.NONE:
             channel = self._greeted(sock, endpoint, trusted=True)
-            facts = clear_text_facts()
+            facts = clear_text_facts(policy_mode)
         else:
             if mode is TLSMode.START_TLS:
                 self._start_tls(self._greeted(sock, endpoint, trusted=False), endpoint)
             tls_socket = self._handshake(sock, endpoint)
             # The TLS socket has taken the descriptor over; the plain one no longer closes it.
             opened.callback(tls_socket.close)
+            check_pin(tls_socket, endpoint=endpoint)
             facts = tls_facts(tls_socket, endpoint=endpoint)
             channel = (
                 self._greeted(tls_socket, endpoint, trusted=True)
@@ -102,36 +151,7 @@ class Connector:
                 else self._channel(tls_socket, endpoint, trusted=True)
             )
         with channel.wire.within(self.patience.greeting):
-            return Connected(channel, facts, capabilities(channel))
-
-    def _tcp(self, endpoint: Endpoint) -> socket.socket:
-        host, port = endpoint.account.host, endpoint.account.effective_port
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise UnreachableError(
-                f"{endpoint.side} {endpoint.address}: the name {host} could not be resolved: "
-                f"{error}",
-                side=endpoint.side,
-            ) from None
-        failures: list[str] = []
-        for family, kind, protocol, _, address in found:
-            self.stop.check()
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.settimeout(self.patience.connect)
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                failures.append(f"{address[0]}: {error.strerror or error}")
-            else:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                return sock
-        raise UnreachableError(
-            f"{endpoint.side} {endpoint.address} could not be reached: {'; '.join(failures)}",
-            side=endpoint.side,
-        )
+            return Connected(channel, facts, capabilities(channel), endpoint)
 
     def _channel(self, sock: socket.socket, endpoint: Endpoint, *, trusted: bool) -> Channel:
         wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop)
@@ -199,7 +219,12 @@ class Connector:
         )
 
     def _handshake(self, sock: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
-        context = make_context(endpoint.account.tls, ca_pem=endpoint.ca_pem, side=endpoint.side)
+        context = make_context(
+            endpoint.account.tls,
+            ca_pem=endpoint.ca_pem,
+            side=endpoint.side,
+            client=endpoint.client_certificate,
+        )
         sock.setblocking(False)
         tls_socket = context.wrap_socket(
             sock, server_hostname=server_name(endpoint), do_handshake_on_connect=False

@@ -68,6 +68,7 @@ def open_session(endpoint: Endpoint, *, connector: Connector) -> Session:
         Any of its kinds that connecting and logging in can end with.
     """
     connected = connector.connect(endpoint)
+    endpoint = connected.endpoint
     try:
         log_in(connected, endpoint=endpoint, seconds=connector.patience.greeting)
         return Session(connected, endpoint=endpoint, patience=connector.patience)

@@ -126,7 +126,7 @@ class Wire:
             except ssl.SSLWantWriteError:
                 self._wait(writing=True)
             except (OSError, ValueError) as error:  # ValueError: the socket was closed
-                raise self._lost(f"the connection broke ({error})") from None
+                raise self._lost(f"the connection broke ({error})") from error
             else:
                 if not data:
                     raise self._lost("the server closed the connection")
@@ -142,7 +142,21 @@ class Wire:
             except ssl.SSLWantReadError:
                 self._wait(writing=False)
             except (OSError, ValueError) as error:
-                raise self._lost(f"the connection broke ({error})") from None
+                cause = self._alert() or error
+                raise self._lost(f"the connection broke ({cause})") from cause
+
+    def _alert(self) -> ssl.SSLError | None:
+        """Return the TLS alert that a server left behind before a write to it failed, if any."""
+        try:
+            # What it said before that stays to be read: it may be a BYE.
+            self._buffer += self._sock.recv(_CHUNK)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except ssl.SSLError as error:
+            return error
+        except (OSError, ValueError):
+            return None
+        return None
 
     def _wait(self, *, writing: bool) -> None:
         deadline = self._deadline

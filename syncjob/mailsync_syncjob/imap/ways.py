@@ -1,0 +1,94 @@
+"""Which ways to a server a TLS mode allows, in which order, and which end leads to the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.conditions import Reason
+from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode
+from mailsync_syncjob.errors import TLSPolicyError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailsync_api.endpoint import MailAccount
+    from mailsync_syncjob.credentials import Endpoint
+    from mailsync_syncjob.errors import EngineError
+
+__all__ = ["Way", "all_failed", "along", "leads_on", "ways"]
+
+_NEITHER: Final = frozenset({TLSMode.AUTO, TLSMode.OPPORTUNISTIC})
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One port and how TLS starts there; ``NONE`` is clear text."""
+
+    port: int
+    mode: TLSMode
+
+
+def ways(account: MailAccount) -> tuple[Way, ...]:
+    """Return the ways to try, in this order.
+
+    Opportunistic has clear text as its last way, but never on port 993: that port means TLS
+    (RFC 8314 section 3.2).
+    """
+    mode, port = account.tls.mode, account.port
+    if mode not in _NEITHER:
+        return (Way(account.effective_port, mode),)
+    found: list[Way] = []
+    if port != IMAP_PORT:
+        found.append(Way(port or IMAPS_PORT, TLSMode.IMPLICIT))
+    if port != IMAPS_PORT:
+        found.append(Way(port or IMAP_PORT, TLSMode.START_TLS))
+        if mode is TLSMode.OPPORTUNISTIC:
+            found.append(Way(port or IMAP_PORT, TLSMode.NONE))
+    return tuple(found)
+
+
+def along(endpoint: Endpoint, way: Way) -> Endpoint:
+    """Return the endpoint as it is for one way."""
+    policy = endpoint.account.tls
+    # A copy is not validated: in clear text the other options simply have no effect.
+    tls = policy.model_copy(update={"mode": way.mode})
+    account = endpoint.account.model_copy(update={"port": way.port, "tls": tls})
+    return replace(endpoint, account=account)
+
+
+def leads_on(error: EngineError, *, to: Way) -> bool:
+    """Return whether a way that ended so says "not offered here", so that the next may be tried.
+
+    A certificate that was refused, or a server that takes STARTTLS back, is an answer and ends it.
+    Clear text follows only a server that was reached and does not announce STARTTLS.
+    """
+    if to.mode is TLSMode.NONE:
+        return error.reason == Reason.STARTTLS_NOT_OFFERED
+    return isinstance(error, UnreachableError) or error.reason == Reason.TLS_NOT_SPOKEN
+
+
+def all_failed(endpoint: Endpoint, tried: Sequence[tuple[Way, EngineError]]) -> EngineError:
+    """Return what it means that no way led to a connection."""
+    if len(tried) == 1:
+        return tried[0][1]
+    mode = endpoint.account.tls.mode
+    where = f"{endpoint.side} {endpoint.account.host}"
+    steps = "; ".join(f"port {way.port}, {way.mode}: {_why(error)}" for way, error in tried)
+    last = tried[-1][1]
+    refused = [error for _, error in tried if isinstance(error, TLSPolicyError)]
+    if isinstance(last, UnreachableError) and not refused:
+        return UnreachableError(f"{where} could not be reached ({steps})", side=endpoint.side)
+    if not isinstance(last, UnreachableError | TLSPolicyError):
+        return last
+    decisive = last if isinstance(last, TLSPolicyError) else refused[-1]
+    return TLSPolicyError(
+        f"{where}: tls.mode {mode} found no way with TLS that meets the policy ({steps}). "
+        "No credentials were sent",
+        side=endpoint.side,
+        reason=decisive.reason,
+    )
+
+
+def _why(error: EngineError) -> str:
+    return error.message.removesuffix("No credentials were sent").rstrip(". ;")
