@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mailsync_api.endpoint import MailAccount, Side
+from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.errors import ConfigurationError, CredentialsError
 from mailsync_syncjob.imap.session import open_session
 from tests.support.dovecot import Dovecot, Settings, run_dovecot
 from tests.support.engine import Account, Engine
 from tests.support.mailbox import load, plain_message
+from tests.support.odd_certificates import Wish, issue, key_pem
 from tests.support.recorded import connector
 
 if TYPE_CHECKING:
@@ -198,3 +200,36 @@ def test_an_administrator_migrates_a_mailbox(pair: Pair, server: Dovecot, tmp_pa
     assert _MASTER_PASSWORD not in result.said
     with pair.destination() as session:
         assert session.select("INBOX")[1] == [b"2"]
+
+
+def test_a_client_certificate_logs_in_without_a_password(tmp_path: Path) -> None:
+    ca = issue(Wish((), "Client CA", ca=True))
+    client = issue(Wish((), "alice", for_clients_only=True), by=ca)
+    (tmp_path / "ca.pem").write_text(ca.pem)
+    demand = (
+        f"ssl_ca = <{tmp_path / 'ca.pem'}\nssl_verify_client_cert = yes\nssl_require_crl = no\n"
+        "auth_ssl_require_client_cert = yes\nauth_ssl_username_from_cert = yes\n"
+    )
+    settings = Settings(
+        users={"alice": ""},
+        # No password at all, which Dovecot wants to be told (passwd-file's extra fields).
+        verifiers={"alice": "::::::nopassword"},
+        mechanisms="plain external",
+        extra=demand,
+    )
+    with run_dovecot(settings) as server:
+        account = MailAccount.model_validate(
+            {
+                "host": server.host,
+                "port": server.tls_port,
+                "tls": {"mode": "Implicit", "clientCertificateRef": {"name": "own"}},
+                "username": "alice",
+                "authentication": {"mechanism": "External"},
+            }
+        )
+        shown = ClientCertificate(client.pem.encode(), key_pem(client.key))
+        endpoint = Endpoint(Side.SOURCE, account, None, server.ca_pem, shown)
+        session = open_session(endpoint, connector=connector())
+        session.list_folders()
+        session.close()
+        assert "Login: user=<alice>, method=EXTERNAL" in server.log()
