@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import Reason
@@ -10,7 +12,7 @@ from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode
 from mailsync_syncjob.errors import TLSPolicyError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mailsync_api.endpoint import MailAccount
     from mailsync_syncjob.credentials import Endpoint
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Way", "all_failed", "along", "leads_on", "ways"]
 
-_NEITHER: Final = frozenset({TLSMode.AUTO, TLSMode.OPPORTUNISTIC})
+_FINDING_OUT: Final = frozenset({TLSMode.AUTO, TLSMode.OPPORTUNISTIC})
+# Their own errors advise another mode, which is no cure here.
+_NOT_OFFERED: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.TLS_NOT_SPOKEN: "does not speak TLS",
+        Reason.STARTTLS_NOT_OFFERED: "does not offer STARTTLS: have it enabled",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ def ways(account: MailAccount) -> tuple[Way, ...]:
     (RFC 8314 section 3.2).
     """
     mode, port = account.tls.mode, account.port
-    if mode not in _NEITHER:
+    if mode not in _FINDING_OUT:
         return (Way(account.effective_port, mode),)
     found: list[Way] = []
     if port != IMAP_PORT:
@@ -74,7 +83,9 @@ def all_failed(endpoint: Endpoint, tried: Sequence[tuple[Way, EngineError]]) -> 
         return tried[0][1]
     mode = endpoint.account.tls.mode
     where = f"{endpoint.side} {endpoint.account.host}"
-    steps = "; ".join(f"port {way.port}, {way.mode}: {_why(error)}" for way, error in tried)
+    steps = "; ".join(
+        f"port {way.port}, {way.mode}: {_why(endpoint, way, error)}" for way, error in tried
+    )
     last = tried[-1][1]
     refused = [error for _, error in tried if isinstance(error, TLSPolicyError)]
     if isinstance(last, UnreachableError) and not refused:
@@ -90,5 +101,10 @@ def all_failed(endpoint: Endpoint, tried: Sequence[tuple[Way, EngineError]]) -> 
     )
 
 
-def _why(error: EngineError) -> str:
-    return error.message.removesuffix("No credentials were sent").rstrip(". ;")
+def _why(endpoint: Endpoint, way: Way, error: EngineError) -> str:
+    """Return the error in short: whose it is, and that nothing was sent, is said once."""
+    if error.reason in _NOT_OFFERED:
+        return _NOT_OFFERED[error.reason]
+    where = f"{endpoint.side} {along(endpoint, way).address}"
+    text = error.message.removeprefix(where).lstrip(": ")
+    return re.sub(r"[;.] no credentials were sent\.?$", "", text, flags=re.IGNORECASE)
