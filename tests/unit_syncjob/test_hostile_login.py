@@ -233,6 +233,15 @@ def test_an_administrator_is_not_forgotten_for_want_of_a_mechanism() -> None:
     assert _lines(script) == []
 
 
+@pytest.mark.parametrize(("word", "told"), [(b"secret\n", True), (b"sec\nret", False)])
+def test_a_final_line_break_in_a_refused_password_is_pointed_out(word: bytes, told: bool) -> None:  # noqa: FBT001  a table's column
+    error, script = _try(says(end=b"NO no"), capabilities=_PLAIN, password=word)
+    assert isinstance(error, CredentialsError)
+    assert ("ends with a line break" in error.message) is told
+    assert word.strip().decode() not in error.message
+    assert len(_lines(script)) == 1
+
+
 @pytest.mark.parametrize(
     ("mechanism", "capability", "refused"),
     [

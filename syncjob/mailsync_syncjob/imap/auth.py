@@ -267,13 +267,18 @@ def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
     account = endpoint.account
     other = account.authentication.authorization_identity
     who = f"{account.username} for the mailbox of {other}" if other else account.username
-    cure = (
-        "Correct the user name or the client certificate"
-        if endpoint.password is None
-        else "Correct the user name or the Secret's password"
-    )
+    cure = "Correct the user name or " + _suspect(endpoint)
     return CredentialsError(
         f"{where} refused the login of {who} ({error.command}): {said}. {cure}; it is not tried "
         "again until then",
         side=endpoint.side,
     )
+
+
+def _suspect(endpoint: Endpoint) -> str:
+    """Return what to look at; a final line break is what a password from a file often has."""
+    if endpoint.password is None:
+        return "the client certificate"
+    if endpoint.password.reveal().endswith(b"\n"):
+        return "the Secret's password, which ends with a line break (printf %s writes none)"
+    return "the Secret's password"
