@@ -55,6 +55,13 @@ ssl_cert = </etc/dovecot/tls/tls.crt
 ssl_key = </etc/dovecot/tls/tls.key
 """
 
+_CLIENT_CERTIFICATES = """\
+ssl_ca = </etc/dovecot/tls/ca.crt
+ssl_require_crl = no
+ssl_verify_client_cert = yes
+auth_ssl_require_client_cert = yes
+"""
+
 _CLEAR = """\
 ssl = no
 disable_plaintext_auth = no
@@ -83,6 +90,8 @@ class DovecotPod:
         What it shows to clients; without it there is neither STARTTLS nor the port for TLS.
     separator, prefix
         Between levels of folder names, and before all but INBOX.
+    client_ca
+        PEM text of the authority whose certificates clients must show; empty for none.
     extra
         Lines for the end of its configuration.
     """
@@ -93,6 +102,7 @@ class DovecotPod:
     tls: KeyPair | None = None
     separator: str = "/"
     prefix: str = ""
+    client_ca: str = ""
     extra: str = ""
 
 
@@ -100,7 +110,8 @@ def configuration(server: DovecotPod) -> str:
     """Render dovecot.conf."""
     implicit = f"inet_listener imaps {{\n    port = {IMAPS_PORT}\n    ssl = yes\n  }}"
     none = "inet_listener imaps {\n    port = 0\n  }"
-    return f"""{_COMMON}{_TLS if server.tls else _CLEAR}\
+    demand = _CLIENT_CERTIFICATES if server.client_ca else ""
+    return f"""{_COMMON}{_TLS if server.tls else _CLEAR}{demand}\
 service imap-login {{
   chroot =
   inet_listener imap {{
@@ -132,6 +143,8 @@ def objects(server: DovecotPod) -> list[dict[str, Any]]:
     ]
     if server.tls:
         files = {"tls.crt": server.tls.certificate, "tls.key": server.tls.key}
+        if server.client_ca:
+            files["ca.crt"] = server.client_ca
         made.insert(2, secret(f"{server.name}-tls", **files))
     return made
 

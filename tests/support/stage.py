@@ -44,7 +44,9 @@ class Stage:
     source: MailServer
     destination: MailServer
 
-    def server(self, name: str, *names: str, authority: trustme.CA | None = None) -> MailServer:
+    def server(
+        self, name: str, *names: str, authority: trustme.CA | None = None, **pod: Any
+    ) -> MailServer:
         """Deploy one more server with USER, its certificate for ``names``; wait until it answers.
 
         Parameters
@@ -53,11 +55,14 @@ class Stage:
             Host names of its certificate; its own by default.
         authority
             Who signs it: by default the one that the MailSyncs trust.
+        pod
+            Further fields of `DovecotPod`.
         """
         signer = authority or self.authority
         pair = certificate(signer, *(names or (f"{name}.{self.kube.namespace}.svc",)))
-        pod = DovecotPod(name, self.source.pod.image, self.source.pod.users, pair)
-        server = MailServer.deploy(self.kube, pod, _pem(signer))
+        image, users = self.source.pod.image, self.source.pod.users
+        described = DovecotPod(name, image, users, pair, **pod)
+        server = MailServer.deploy(self.kube, described, _pem(signer))
         self.kube.apply(server.password(USER))
         server.wait_ready()
         return server
