@@ -1,4 +1,8 @@
-"""One side of a migration: an IMAP account, how to reach it and how safely."""
+"""Servers and accounts: as a manifest names them, and as a run gets them.
+
+A manifest's account either names its server itself or refers to a MailEndpoint; ``resolve`` makes
+one whole account of both, and that is all that pods and the engine ever see.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,14 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
+from mailsync_api.authentication import (
+    AUTHORIZING_MECHANISMS,
+    Authentication,
+    Mechanism,
+    SecretRef,
+)
 from mailsync_api.base import ApiModel, PrintableText
-from mailsync_api.scalars import DataKey, Host, ObjectName
+from mailsync_api.scalars import Host, ObjectName
 from mailsync_api.schema import cel
 from mailsync_api.tlspolicy import (
     CaRef,
@@ -24,13 +34,16 @@ __all__ = [
     "AUTHORIZING_MECHANISMS",
     "IMAPS_PORT",
     "IMAP_PORT",
+    "AccountSpec",
     "Authentication",
     "CaRef",
     "CaRefKind",
     "ClientCertificateRef",
+    "EndpointRef",
     "MailAccount",
     "Mechanism",
     "SecretRef",
+    "Server",
     "Side",
     "TLSMode",
     "TLSPolicy",
@@ -43,6 +56,9 @@ IMAP_PORT: Final = 143
 IMAPS_PORT: Final = 993
 """IMAP with implicit TLS (RFC 8314 section 3.2)."""
 
+_Port = Annotated[int, Field(ge=1, le=65535)]
+_User = Annotated[PrintableText, Field(min_length=1, max_length=512)]
+
 
 class Side(StrEnum):
     """Which end of the migration."""
@@ -51,117 +67,16 @@ class Side(StrEnum):
     DESTINATION = "destination"
 
 
-class SecretRef(ApiModel):
-    """A Secret in the namespace of the MailSync."""
-
-    name: ObjectName
-    """The Secret's name."""
-    password_key: DataKey = "password"  # noqa: S105  a key's name, not a password
-    """The key under which the password is kept, exactly as the server expects it: every byte
-    counts, a final line break too."""
-
-
-class Mechanism(StrEnum):
-    """How to authenticate."""
-
-    AUTO = "Auto"
-    PLAIN = "Plain"
-    LOGIN = "Login"
-    LOGIN_COMMAND = "LoginCommand"
-    CRAM_MD5 = "CramMd5"
-    SCRAM_SHA_1 = "ScramSha1"
-    SCRAM_SHA_256 = "ScramSha256"
-    EXTERNAL = "External"
-
-
-AUTHORIZING_MECHANISMS: Final = frozenset(
-    {Mechanism.PLAIN, Mechanism.SCRAM_SHA_1, Mechanism.SCRAM_SHA_256, Mechanism.EXTERNAL}
-)
-"""The mechanisms whose messages have a place for an authorization identity."""
-
-_SECRET_MISSING: Final = "secretRef is required: only mechanism External needs no password"  # noqa: S105  a sentence, not a secret
-_SECRET_UNUSED: Final = (
-    "mechanism External takes no password, so secretRef has no effect: "  # noqa: S105  a sentence, not a secret
-    "remove it, or choose another mechanism"
-)
-_CANNOT_AUTHORIZE: Final = (
-    "only the mechanisms Plain, ScramSha1, ScramSha256 and External (and Auto, which chooses among "
-    "the first three then) can carry an authorizationIdentity: change mechanism, or remove it"
-)
-_ONE_WAY: Final = (
-    "authorizationIdentity and proxyAuthUser are two ways to open another's mailbox: keep one"
-)
-
-
-class Authentication(ApiModel):
-    """How to log in. Only the Job's pod can read the Secret, the operator cannot."""
-
-    model_config = cel(
-        ("has(self.secretRef) || self.mechanism == 'External'", _SECRET_MISSING),
-        ("!has(self.secretRef) || self.mechanism != 'External'", _SECRET_UNUSED),
-        (
-            "!has(self.authorizationIdentity) || self.mechanism in "
-            "['Auto', 'Plain', 'ScramSha1', 'ScramSha256', 'External']",
-            _CANNOT_AUTHORIZE,
-        ),
-        ("!has(self.authorizationIdentity) || !has(self.proxyAuthUser)", _ONE_WAY),
-    )
-
-    mechanism: Mechanism = Mechanism.AUTO
-    """Auto takes the strongest one that the server announces under the final protection:
-    SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, CRAM-MD5, SASL LOGIN, the LOGIN command (CRAM-MD5 goes before
-    PLAIN where the server's certificate is not fully verified). Login is AUTHENTICATE LOGIN,
-    LoginCommand the command LOGIN, External the identity of the TLS client certificate. A mechanism
-    that the server does not offer ends the run with exit code 78; a refused login is final, no
-    other mechanism is tried after it."""
-    authorization_identity: Annotated[PrintableText, Field(min_length=1, max_length=512)] | None = (
-        None
-    )
-    """The user whose mailbox is opened, where it is not the one who logs in: username and the
-    Secret's password are the administrator's then (SASL: username is the authentication identity,
-    this is the authorization identity). External may go without a name of its own."""
-    proxy_auth_user: Annotated[PrintableText, Field(min_length=1, max_length=512)] | None = None
-    """The user whose mailbox is opened with the command PROXYAUTH, after username has logged in as
-    administrator (Sun, iPlanet and Oracle messaging servers)."""
-    secret_ref: SecretRef | None = None
-    """The Secret with the password of username; required but for mechanism External."""
-
-    @model_validator(mode="after")
-    def _possible_together(self) -> Self:
-        # The same rules as the CEL ones above: manifests are also read without an API server.
-        external = self.mechanism is Mechanism.EXTERNAL
-        if not external and self.secret_ref is None:
-            raise ValueError(_SECRET_MISSING)
-        if external and self.secret_ref is not None:
-            raise ValueError(_SECRET_UNUSED)
-        able = self.mechanism is Mechanism.AUTO or self.mechanism in AUTHORIZING_MECHANISMS
-        if self.authorization_identity is not None and not able:
-            raise ValueError(_CANNOT_AUTHORIZE)
-        if self.authorization_identity is not None and self.proxy_auth_user is not None:
-            raise ValueError(_ONE_WAY)
-        return self
-
-    @property
-    def other_mailbox(self) -> str | None:
-        """The user whose mailbox is opened, where it is not the one who logs in."""
-        return self.authorization_identity or self.proxy_auth_user
-
-
-class MailAccount(ApiModel):
-    """An IMAP account."""
+class Server(ApiModel):
+    """An IMAP server: where it is, and how a connection to it is protected."""
 
     host: Host
     """The server's host name or IP address."""
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: _Port | None = None
     """The TCP port: by default 993 with tls.mode Implicit, first 993 and then 143 with Auto and
     Opportunistic, else 143."""
     tls: TLSPolicy = TLSPolicy()
     """How the connection is protected: TLS from the start and full verification by default."""
-    username: Annotated[PrintableText, Field(min_length=1, max_length=512)]
-    """The user who logs in, usually the mail address; the mailbox is this user's too, unless
-    authentication names another."""
-    authentication: Authentication
-    """How to log in."""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -181,7 +96,96 @@ class MailAccount(ApiModel):
         """The port to connect to, first if there are two."""
         return self.ports[0]
 
+
+class MailAccount(Server):
+    """An IMAP account, complete: what a run gets."""
+
+    username: _User
+    """The user who logs in, usually the mail address; the mailbox is this user's too, unless
+    authentication names another."""
+    authentication: Authentication
+    """How to log in."""
+
     @property
     def mailbox(self) -> str:
         """The user whose mailbox is opened."""
         return self.authentication.other_mailbox or self.username
+
+
+class EndpointRef(ApiModel):
+    """A MailEndpoint in the namespace of the MailSync."""
+
+    name: ObjectName
+    """The MailEndpoint's name."""
+
+
+_SERVER_MISSING: Final = "host is required, unless endpointRef names a MailEndpoint"
+_SERVER_TWICE: Final = (
+    "endpointRef says which server it is and how to reach it, so host, port and tls have no place "
+    "beside it: change the MailEndpoint, or make another one"
+)
+
+
+class AccountSpec(ApiModel):
+    """An IMAP account: a server, named here or by a MailEndpoint, and who logs in."""
+
+    model_config = cel(
+        ("has(self.host) || has(self.endpointRef)", _SERVER_MISSING),
+        (
+            "!has(self.endpointRef) || !(has(self.host) || has(self.port) || has(self.tls))",
+            _SERVER_TWICE,
+        ),
+    )
+
+    endpoint_ref: EndpointRef | None = None
+    """The MailEndpoint with the server's host, port, TLS policy and limits, which many mailboxes
+    may share; instead of host, port and tls here."""
+    host: Host | None = None
+    """The server's host name or IP address."""
+    port: _Port | None = None
+    """The TCP port: by default 993 with tls.mode Implicit, first 993 and then 143 with Auto and
+    Opportunistic, else 143."""
+    tls: TLSPolicy | None = None
+    """How the connection is protected: TLS from the start and full verification where neither this
+    nor a MailEndpoint says otherwise."""
+    username: _User
+    """The user who logs in, usually the mail address; the mailbox is this user's too, unless
+    authentication names another."""
+    authentication: Authentication
+    """How to log in."""
+
+    @model_validator(mode="after")
+    def _one_server(self) -> Self:
+        # The same rules as the CEL ones above: manifests are also read without an API server.
+        if self.endpoint_ref is None and self.host is None:
+            raise ValueError(_SERVER_MISSING)
+        if self.endpoint_ref is not None and (self.host or self.port or self.tls):
+            raise ValueError(_SERVER_TWICE)
+        return self
+
+    @property
+    def mailbox(self) -> str:
+        """The user whose mailbox is opened."""
+        return self.authentication.other_mailbox or self.username
+
+    def on(self, server: Server | None) -> MailAccount:
+        """Return the whole account.
+
+        Parameters
+        ----------
+        server
+            What ``endpoint_ref`` stands for; not looked at without one.
+
+        Raises
+        ------
+        ValueError
+            There is an ``endpoint_ref`` and no server for it.
+        """
+        who = {"username": self.username, "authentication": self.authentication}
+        if self.endpoint_ref is None:
+            given = {name: getattr(self, name) for name in Server.model_fields}
+            return MailAccount(**{k: v for k, v in given.items() if v is not None}, **who)
+        if server is None:
+            raise ValueError(f'there is no MailEndpoint "{self.endpoint_ref.name}"')
+        fields = {name: getattr(server, name) for name in Server.model_fields}
+        return MailAccount(**fields, **who)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mailsync_api.base import ApiModel
 from mailsync_api.endpoint import MailAccount
-from mailsync_api.spec import FolderSelection, MailSyncSpec, Mode
+from mailsync_api.spec import Accounts, FolderSelection, MailSyncSpec, Mode
 from mailsync_api.status import RunType
 
 __all__ = ["JobInput", "job_input"]
@@ -39,22 +39,23 @@ class JobInput(ApiModel):
     """What to do."""
 
 
-def job_input(
+def job_input(  # noqa: PLR0913  what one run consists of
     spec: MailSyncSpec,
+    accounts: Accounts,
     *,
     namespace: str,
     name: str,
     run: int = 1,
     run_type: RunType = RunType.INITIAL,
 ) -> JobInput:
-    """Return the input of a run of this spec."""
+    """Return the input of a run of this spec, with its accounts complete."""
     return JobInput(
         namespace=namespace,
         name=name,
         run=run,
         run_type=run_type,
-        source=spec.source,
-        destination=spec.destination,
+        source=accounts.source,
+        destination=accounts.destination,
         folders=spec.folders,
         mode=spec.mode,
     )

@@ -22,6 +22,8 @@ __all__ = [
     "NAME_LABEL",
     "PASSWORD_FILE_NAME",
     "PLURAL_MAILSYNC",
+    "PROBED_SERVER",
+    "PROBE_INPUT_ENV",
     "RUN_LABEL",
     "SECRETS_ROOT",
     "SHORT_NAME_MAILSYNC",
@@ -68,6 +70,11 @@ ENGINE_CONTAINER: Final = "engine"
 
 INPUT_ENV: Final = "MAILSYNC_INPUT"
 """The environment variable with the Job's input (``mailsync_api.job.JobInput``) as JSON."""
+
+PROBE_INPUT_ENV: Final = "MAILSYNC_PROBE_INPUT"
+"""The same for a probe (``mailsync_api.probe.ProbeInput``); a pod has one of the two."""
+PROBED_SERVER: Final = "server"
+"""What stands for a side in the paths of a probe's files."""
 
 SECRETS_ROOT: Final = "/var/run/mailsync"
 """Where the pod has its Secrets and CA certificates, as files."""

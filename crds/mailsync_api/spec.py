@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mailsync_api.base import ApiModel, PrintableText
-from mailsync_api.endpoint import MailAccount
+from mailsync_api.endpoint import AccountSpec, MailAccount, Server, Side
 from mailsync_api.podtemplate import PodTemplate
 from mailsync_api.schema import cel
 
-__all__ = ["REGEX_PREFIX", "FolderSelection", "MailSyncSpec", "Mode", "RetryPolicy", "Trigger"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "REGEX_PREFIX",
+    "Accounts",
+    "FolderSelection",
+    "MailSyncSpec",
+    "Mode",
+    "RetryPolicy",
+    "Trigger",
+]
 
 REGEX_PREFIX = "re:"
 """What tells a regular expression from a glob in ``folders``."""
@@ -106,10 +118,15 @@ def _mailbox(side: str) -> str:
 
 
 def _port(side: str, first: bool) -> str:  # noqa: FBT001  one of the two ports, for CEL alone
-    """Return the CEL form of ``MailAccount.ports``: its first, or its last."""
-    modes = "['Implicit', 'Auto', 'Opportunistic']" if first else "['Implicit']"
+    """Return the CEL form of ``Server.ports``: its first, or its last."""
     account = f"self.{side}"
-    return f"(has({account}.port) ? {account}.port : {account}.tls.mode in {modes} ? 993 : 143)"
+    modes = "['Implicit', 'Auto', 'Opportunistic']" if first else "['Implicit']"
+    mode = f"(has({account}.tls) ? {account}.tls.mode : 'Implicit')"
+    return f"(has({account}.port) ? {account}.port : {mode} in {modes} ? 993 : 143)"
+
+
+_SAME: Final = "source and destination are the same mailbox"
+_OTHER_USER: Final = f"{_mailbox('source')} != {_mailbox('destination')}"
 
 
 class MailSyncSpec(ApiModel):
@@ -117,21 +134,28 @@ class MailSyncSpec(ApiModel):
 
     model_config = cel(
         (
-            "self.source.host.lowerAscii() != self.destination.host.lowerAscii()"
-            f" || {_mailbox('source')} != {_mailbox('destination')} || ("
+            "!has(self.source.host) || !has(self.destination.host)"
+            " || self.source.host.lowerAscii() != self.destination.host.lowerAscii()"
+            f" || {_OTHER_USER} || ("
             + " && ".join(
                 f"{_port('source', first)} != {_port('destination', other)}"
                 for first in (True, False)
                 for other in (True, False)
             )
             + ")",
-            "source and destination are the same mailbox (host, port and user are equal)",
+            f"{_SAME} (host, port and user are equal)",
+        ),
+        (
+            "!has(self.source.endpointRef) || !has(self.destination.endpointRef)"
+            " || self.source.endpointRef.name != self.destination.endpointRef.name"
+            f" || {_OTHER_USER}",
+            f"{_SAME} (endpointRef and user are equal)",
         ),
     )
 
-    source: MailAccount
+    source: AccountSpec
     """The account to copy from. It is opened read-only and never changed."""
-    destination: MailAccount
+    destination: AccountSpec
     """The account to copy to. Messages are added, and their flags; nothing is ever deleted."""
     folders: FolderSelection = FolderSelection()
     """Which folders are migrated: all by default."""
@@ -159,11 +183,52 @@ class MailSyncSpec(ApiModel):
     @model_validator(mode="after")
     def _two_mailboxes(self) -> Self:
         a, b = self.source, self.destination
+        if a.endpoint_ref is None and b.endpoint_ref is None:
+            Accounts.of(self, {})
+        elif a.endpoint_ref == b.endpoint_ref and a.mailbox == b.mailbox:
+            raise ValueError(f"{_SAME}: {a.mailbox!r} at the same endpointRef")
+        return self
+
+    def account(self, side: Side) -> AccountSpec:
+        """Return one side."""
+        return self.source if side is Side.SOURCE else self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Both accounts of a MailSync, complete."""
+
+    source: MailAccount
+    destination: MailAccount
+
+    @classmethod
+    def of(cls, spec: MailSyncSpec, servers: Mapping[str, Server]) -> Accounts:
+        """Return the accounts of a spec.
+
+        Parameters
+        ----------
+        servers
+            What the MailEndpoints of the namespace stand for, by name.
+
+        Raises
+        ------
+        ValueError
+            An ``endpointRef`` leads nowhere, or both accounts are the same mailbox.
+        """
+        ends = []
+        for side in Side:
+            account = spec.account(side)
+            ref = account.endpoint_ref
+            try:
+                ends.append(account.on(servers.get(ref.name) if ref else None))
+            except ValueError as error:
+                raise ValueError(f"spec.{side}.endpointRef: {error}") from None
+        a, b = ends
         shared = [port for port in a.ports if port in b.ports]
         if shared and (a.host.lower(), a.mailbox) == (b.host.lower(), b.mailbox):
-            msg = (
-                f"source and destination are the same mailbox: {a.mailbox!r} at "
-                f"{a.host}:{shared[0]}"
-            )
-            raise ValueError(msg)
-        return self
+            raise ValueError(f"{_SAME}: {a.mailbox!r} at {a.host}:{shared[0]}")
+        return cls(a, b)
+
+    def account(self, side: Side) -> MailAccount:
+        """Return one side."""
+        return self.source if side is Side.SOURCE else self.destination

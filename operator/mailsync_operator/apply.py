@@ -133,12 +133,14 @@ class Applier:
 
     async def _create(self, obs: Observation, action: CreateJob) -> None:
         assert obs.spec is not None  # noqa: S101  no run starts without a spec
+        assert obs.accounts is not None  # noqa: S101  nor without accounts
         mailsync = obs.mailsync
         try:
             body = to_object(
                 build_job(
                     mailsync,
                     obs.spec,
+                    obs.accounts,
                     run=action.run,
                     spec_hash=action.spec_hash,
                     engine=self._engine,

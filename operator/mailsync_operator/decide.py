@@ -133,12 +133,11 @@ def _describe_pod(
         draft.claim(*claims.running(obs.status, run, pod))
         draft.requeue(_RUNNING_REQUEUE)
         return
-    assert obs.spec is not None  # noqa: S101  the caller looked
     blocker = None
     if pod is None:
         blocker = find_job_blocker(obs.pod_events, now=obs.now)
-    elif not pod.deleting:
-        blocker = find_blocker(pod, obs.pod_events, spec=obs.spec, now=obs.now)
+    elif not pod.deleting and obs.accounts is not None:
+        blocker = find_blocker(pod, obs.pod_events, accounts=obs.accounts, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
     else:
@@ -209,7 +208,7 @@ def _fail(draft: Draft, ending: Ending) -> None:
 def _rest(draft: Draft, *, may_start: bool) -> None:
     """Start a run if one is due, else say what the object waits for."""
     obs, status = draft.obs, draft.status
-    if obs.spec is None:
+    if obs.spec is None or obs.accounts is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
     asked = _asked_for(draft)

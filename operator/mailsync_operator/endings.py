@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailsync_api.conditions import Reason
-from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode, RetryClass, exit_info
 from mailsync_api.report import Verdict, parse_verdict
 from mailsync_api.status import CurrentRun, RunRecord, RunResult
@@ -15,7 +14,7 @@ from mailsync_operator.snapshot import JobOutcome, JobSnapshot, PodSnapshot
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailsync_api.spec import MailSyncSpec
+    from mailsync_api.spec import Accounts
     from mailsync_operator.observe import Observation
 
 __all__ = ["Ending", "last_ended_pod", "run_ending"]
@@ -132,7 +131,7 @@ def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -
     code = pod.termination.exit_code
     if verdict is not None and int(verdict.exit_code) == code:
         info = EXIT_TABLE[verdict.exit_code]
-        return _Cause(verdict.reason, _named(obs.spec, verdict), info.retry, code)
+        return _Cause(verdict.reason, _named(obs.accounts, verdict), info.retry, code)
     if pod.termination.reason == "OOMKilled":
         return _Cause(
             Reason.INTERNAL_ERROR,
@@ -154,11 +153,11 @@ def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -
     return _Cause(info.reason, info.meaning, info.retry, code)
 
 
-def _named(spec: MailSyncSpec | None, verdict: Verdict) -> str:
+def _named(accounts: Accounts | None, verdict: Verdict) -> str:
     """Return the verdict's message with the side and host in front, where they are not in it."""
-    if verdict.side is None or spec is None:
+    if verdict.side is None or accounts is None:
         return verdict.message
-    account = spec.source if verdict.side is Side.SOURCE else spec.destination
+    account = accounts.account(verdict.side)
     if account.host in verdict.message and verdict.side.value in verdict.message:
         return verdict.message
     ports = " or ".join(str(port) for port in account.ports)

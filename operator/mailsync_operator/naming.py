@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from mailsync_api.endpoint import Side
 
 if TYPE_CHECKING:
+    from mailsync_api.endpoint import AccountSpec
     from mailsync_api.spec import MailSyncSpec
 
 __all__ = ["job_name", "object_stem", "report_name", "spec_hash"]
@@ -42,11 +45,15 @@ def spec_hash(spec: MailSyncSpec) -> str:
     Fields at their default are left out, so that a release that adds a field with a default does
     not make every mailbox run again.
     """
-    wire = spec.model_dump(
-        mode="json",
-        by_alias=True,
-        exclude_defaults=True,
-        include={"source", "destination", "folders", "mode"},
+    own = spec.model_dump(
+        mode="json", by_alias=True, exclude_defaults=True, include={"folders", "mode"}
     )
+    wire = own | {side.value: _wire(spec.account(side)) for side in Side}
     text = json.dumps(wire, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _wire(account: AccountSpec) -> dict[str, Any]:
+    # A changed MailEndpoint does not make its finished mailboxes run again: only its name counts.
+    shown = account if account.endpoint_ref else account.on(None)
+    return shown.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from mailsync_api.spec import MailSyncSpec
+from mailsync_api.spec import Accounts, MailSyncSpec
 from mailsync_api.status import MailSyncStatus, Progress, TLSFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from mailsync_api.endpoint import Side
+    from mailsync_api.endpoint import Server, Side
     from mailsync_operator.snapshot import JobSnapshot, MailSyncObject, PodEvent, PodSnapshot
 
-__all__ = ["Feed", "Observation", "read_spec", "read_status"]
+__all__ = ["Feed", "Observation", "read_accounts", "read_spec", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Observation:
     spec: MailSyncSpec | None
     spec_error: str = ""
     """Why the spec cannot be used; empty if it can."""
+    accounts: Accounts | None = None
+    """Both accounts, complete; None where the spec cannot be used."""
     jobs: tuple[JobSnapshot, ...] = ()
     """All Jobs of this object."""
     pods: tuple[PodSnapshot, ...] = ()
@@ -66,6 +69,14 @@ def read_spec(raw: dict[str, object]) -> tuple[MailSyncSpec | None, str]:
         return MailSyncSpec.model_validate(raw), ""
     except ValidationError as error:
         return None, "; ".join(_field_error(item) for item in error.errors()[:5])
+
+
+def read_accounts(spec: MailSyncSpec, servers: Mapping[str, Server]) -> tuple[Accounts | None, str]:
+    """Return both accounts of a spec, or None with a text that says what is missing."""
+    try:
+        return Accounts.of(spec, servers), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def _field_error(item: object) -> str:

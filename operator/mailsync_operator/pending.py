@@ -17,7 +17,7 @@ from mailsync_api.endpoint import CaRefKind, MailAccount, Side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mailsync_api.spec import MailSyncSpec
+    from mailsync_api.spec import Accounts
     from mailsync_operator.snapshot import PodEvent, PodSnapshot
 
 __all__ = ["CA_SUFFIX", "CLIENT_SUFFIX", "Blocker", "find_blocker", "find_job_blocker"]
@@ -50,7 +50,7 @@ class Blocker:
 
 
 def find_blocker(
-    pod: PodSnapshot, events: Sequence[PodEvent], *, spec: MailSyncSpec, now: datetime
+    pod: PodSnapshot, events: Sequence[PodEvent], *, accounts: Accounts, now: datetime
 ) -> Blocker | None:
     """Return what keeps the pod from starting; None if nothing is known to."""
     if pod.unschedulable and not pod.node:
@@ -61,7 +61,7 @@ def find_blocker(
             # No details: they change with every attempt, and the pod's own Events have them.
             f"the engine's image cannot be pulled; `kubectl describe pod {pod.name}` says why",
         )
-    mounts = list(_mount_blockers(pod, events, spec=spec, now=now))
+    mounts = list(_mount_blockers(pod, events, accounts=accounts, now=now))
     if mounts:
         return Blocker(mounts[0].reason, "; ".join(blocker.message for blocker in mounts))
     if pod.waiting_reason not in _USUAL:
@@ -89,7 +89,7 @@ def find_job_blocker(events: Sequence[PodEvent], *, now: datetime) -> Blocker | 
 
 
 def _mount_blockers(
-    pod: PodSnapshot, events: Iterable[PodEvent], *, spec: MailSyncSpec, now: datetime
+    pod: PodSnapshot, events: Iterable[PodEvent], *, accounts: Accounts, now: datetime
 ) -> Iterable[Blocker]:
     newest: dict[str, tuple[PodEvent, str]] = {}
     for event in events:
@@ -100,14 +100,14 @@ def _mount_blockers(
         if known is None or _at(event) >= _at(known[0]):
             newest[found["volume"]] = (event, found["why"])
     for volume in sorted(newest, reverse=True):  # source before destination
-        yield _explain(volume, newest[volume][1], namespace=pod.namespace, spec=spec)
+        yield _explain(volume, newest[volume][1], namespace=pod.namespace, accounts=accounts)
 
 
 def _at(event: PodEvent) -> float:
     return event.last_seen.timestamp() if event.last_seen else 0.0
 
 
-def _explain(volume: str, why: str, *, namespace: str, spec: MailSyncSpec) -> Blocker:
+def _explain(volume: str, why: str, *, namespace: str, accounts: Accounts) -> Blocker:
     side_name = volume.partition("-")[0]
     wanted_for = {
         "": _Wanted.of_password,
@@ -118,8 +118,9 @@ def _explain(volume: str, why: str, *, namespace: str, spec: MailSyncSpec) -> Bl
     if side_name not in set(Side) or find is None:
         return Blocker(Reason.POD_NOT_STARTED, f'volume "{volume}" cannot be mounted: {why}')
     side = Side(side_name)
-    account = spec.source if side is Side.SOURCE else spec.destination
-    return _explain_object(find(account), why, where=f'of the {side} in namespace "{namespace}"')
+    return _explain_object(
+        find(accounts.account(side)), why, where=f'of the {side} in namespace "{namespace}"'
+    )
 
 
 @dataclass(frozen=True, slots=True)

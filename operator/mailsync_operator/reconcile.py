@@ -11,7 +11,7 @@ from mailsync_operator.apply import Applier, JobRefusedError
 from mailsync_operator.decide import decide, refused
 from mailsync_operator.endings import last_ended_pod
 from mailsync_operator.errors import NotFoundError
-from mailsync_operator.observe import Observation, read_spec, read_status
+from mailsync_operator.observe import Observation, read_accounts, read_spec, read_status
 from mailsync_operator.snapshot import (
     JobSnapshot,
     Key,
@@ -133,12 +133,16 @@ class Reconciler:
 
     async def _observe(self, mailsync: MailSyncObject) -> Observation:
         spec, error = read_spec(mailsync.spec)
+        accounts = None
+        if spec is not None:
+            accounts, error = read_accounts(spec, {})
         obs = Observation(
             now=self._clock().replace(microsecond=0),
             mailsync=mailsync,
             status=read_status(mailsync.status),
             spec=spec,
             spec_error=error,
+            accounts=accounts,
             jobs=self._view.jobs(mailsync.uid),
             pods=self._view.pods(mailsync.uid),
             feed=self._poller.feed(mailsync.uid),

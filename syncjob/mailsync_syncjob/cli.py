@@ -18,7 +18,7 @@ from rich.markup import escape
 from mailsync_api.exitcodes import ExitCode, RetryClass, exit_info
 from mailsync_api.job import job_input
 from mailsync_api.report import Report, Verdict
-from mailsync_api.spec import Mode
+from mailsync_api.spec import Accounts, Mode
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError
 from mailsync_syncjob.job import forbid_core_dumps, stop_on_sigterm
@@ -201,7 +201,8 @@ def _run_one(  # noqa: PLR0913  the parts of one run
         )
         output.report(report)
         return report
-    job = job_input(mailsync.spec, namespace=metadata.namespace, name=metadata.name)
+    accounts = Accounts(endpoints.source.account, endpoints.destination.account)
+    job = job_input(mailsync.spec, accounts, namespace=metadata.namespace, name=metadata.name)
     if dry_run:
         job = job.model_copy(update={"mode": Mode.DRY_RUN})
     return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()

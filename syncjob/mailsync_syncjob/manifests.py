@@ -15,6 +15,7 @@ from typing_extensions import override
 from mailsync_api.endpoint import CaRefKind, Side
 from mailsync_api.manifest import MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILSYNC
+from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.errors import ConfigurationError
@@ -56,15 +57,25 @@ class Manifests:
         ConfigurationError
             A reference leads nowhere; the message names it.
         """
-        namespace = mailsync.metadata.namespace
+        namespace, accounts = mailsync.metadata.namespace, self.accounts(mailsync)
         ends = [
-            self._endpoint(side, account, namespace=namespace, directory=directory)
-            for side, account in (
-                (Side.SOURCE, mailsync.spec.source),
-                (Side.DESTINATION, mailsync.spec.destination),
-            )
+            self._endpoint(side, accounts.account(side), namespace=namespace, directory=directory)
+            for side in Side
         ]
         return Endpoints(*ends)
+
+    def accounts(self, mailsync: MailSync) -> Accounts:
+        """Return both accounts of a MailSync, complete.
+
+        Raises
+        ------
+        ConfigurationError
+            A reference leads nowhere; the message names it.
+        """
+        try:
+            return Accounts.of(mailsync.spec, {})
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
 
     def _endpoint(
         self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None

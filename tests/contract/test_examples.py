@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mailsync_api.endpoint import CaRefKind, MailAccount
+from mailsync_api.endpoint import AccountSpec, CaRefKind
 from mailsync_api.manifest import MailSync
 
 _FOLDER = Path(__file__).parents[2] / "examples"
@@ -28,10 +28,10 @@ def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     }
 
 
-def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
+def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
     secret = account.authentication.secret_ref
     keys = {("Secret", secret.name, secret.password_key)} if secret else set()
-    if ca := account.tls.ca_ref:
+    if account.tls and (ca := account.tls.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     return keys
 

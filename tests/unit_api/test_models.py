@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mailsync_api.endpoint import TLSPolicy
+from mailsync_api.endpoint import Server, TLSMode, TLSPolicy
 from mailsync_api.job import JobInput, job_input
 from mailsync_api.manifest import MailSync
-from tests.support.builders import mailsync, manifest
+from mailsync_api.spec import Accounts
+from tests.support.builders import mailsync
 
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("scheme in host", {"source": {"host": "imaps://a"}}, "spec.source.host", "'imaps://a'"),
@@ -68,6 +69,28 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         {"source": {"tls": {"ciphers": "ALL\n"}}},
         "spec.source.tls.ciphers",
         "OpenSSL cipher",
+    ),
+    ("no server", {"source": {"host": None}}, "spec.source", "host is required"),
+    (
+        "two servers",
+        {"source": {"endpointRef": {"name": "old"}}},
+        "spec.source",
+        "no place beside it",
+    ),
+    (
+        "a policy beside an endpoint",
+        {"source": {"host": None, "endpointRef": {"name": "old"}, "tls": {"verify": "None"}}},
+        "spec.source",
+        "no place beside it",
+    ),
+    (
+        "same endpoint, same user",
+        {
+            side: {"host": None, "endpointRef": {"name": "old"}}
+            for side in ("source", "destination")
+        },
+        "spec",
+        "at the same endpointRef",
     ),
     ("line break in user", {"source": {"username": "a\r\nX"}}, "spec.source.username", "control"),
     ("unknown field", {"sauce": {}}, "spec.sauce", "not permitted"),
@@ -153,13 +176,29 @@ def test_bad_input_is_refused_by_field(spec: dict[str, Any], field: str, hint: s
     assert hint in error["msg"]
 
 
+def _accounts(**spec: Any) -> Accounts:
+    return Accounts.of(mailsync(**spec).spec, {})
+
+
+def test_an_endpoint_stands_for_its_server() -> None:
+    spec = mailsync(source={"host": None, "endpointRef": {"name": "old"}}).spec
+    old = Server(host="imap.example.org", port=1143, tls=TLSPolicy(mode=TLSMode.START_TLS))
+    source = Accounts.of(spec, {"old": old}).source
+    assert (source.host, source.ports, source.tls) == (old.host, (1143,), old.tls)
+    assert source.username == "alice@example.org"
+    with pytest.raises(ValueError, match=r'spec.source.endpointRef: there is no .* "old"'):
+        Accounts.of(spec, {"new": old})
+    with pytest.raises(ValueError, match="same mailbox"):
+        Accounts.of(spec, {"old": Server(host="Destination.example.org")})
+
+
 @pytest.mark.parametrize("pin", ["", "ab" * 32, "A" * 44, "A" * 42 + "B=", "A" * 43 + "=\n"])
 def test_a_pin_is_base64_of_32_bytes(pin: str) -> None:
     with pytest.raises(ValidationError) as caught:
         mailsync(source={"tls": {"pinnedSpkiSha256": [pin]}})
     assert "44 characters" in str(caught.value)
     good = base64.b64encode(bytes(range(32))).decode()
-    tls = mailsync(source={"tls": {"pinnedSpkiSha256": [good]}}).spec.source.tls
+    tls = _accounts(source={"tls": {"pinnedSpkiSha256": [good]}}).source.tls
     assert tls.pinned_spki_sha256 == [good]
 
 
@@ -193,7 +232,7 @@ def test_hosts(host: str) -> None:
     ],
 )
 def test_the_port_follows_the_mode(account: dict[str, Any], port: int) -> None:
-    assert mailsync(source=account).spec.source.effective_port == port
+    assert _accounts(source=account).source.effective_port == port
 
 
 def test_the_same_host_with_two_users_or_ports_is_two_mailboxes() -> None:
@@ -249,13 +288,14 @@ def test_a_manifest_survives_the_round_trip() -> None:
 
 
 def test_secure_by_default() -> None:
-    tls = MailSync.from_object(manifest()).spec.source.tls
+    tls = _accounts().source.tls
     assert (tls.mode, tls.verify, tls.min_version) == ("Implicit", "Full", "TLSv1.2")
     assert tls.security_level == 2
 
 
 def test_the_job_input_names_secrets_but_holds_none() -> None:
-    spec = mailsync().spec
-    text = job_input(spec, namespace="a", name="b", run=3).model_dump_json(by_alias=True)
-    again = JobInput.model_validate_json(text)
-    assert (again.run, again.source, again.destination) == (3, spec.source, spec.destination)
+    spec, accounts = mailsync().spec, _accounts()
+    job = job_input(spec, accounts, namespace="a", name="b", run=3)
+    again = JobInput.model_validate_json(job.model_dump_json(by_alias=True))
+    assert (again.run, again.source) == (3, accounts.source)
+    assert again.destination == accounts.destination

@@ -13,7 +13,7 @@ from mailsync_api.status import CurrentRun, MailSyncStatus, RunType
 from mailsync_operator import conditions
 from mailsync_operator.decide import decide
 from mailsync_operator.naming import job_name, spec_hash
-from mailsync_operator.observe import Observation, read_spec, read_status
+from mailsync_operator.observe import Observation, read_accounts, read_spec, read_status
 from mailsync_operator.snapshot import (
     JobSnapshot,
     MailSyncObject,
@@ -181,12 +181,14 @@ def observe(
     **changes: Any,
 ) -> Observation:
     spec, error = read_spec(mailsync.spec)
+    accounts, error = read_accounts(spec, {}) if spec else (None, error)
     return Observation(
         now=now,
         mailsync=mailsync,
         status=read_status(mailsync.status),
         spec=spec,
         spec_error=error,
+        accounts=accounts,
         jobs=jobs,
         pods=pods,
         **changes,

@@ -16,7 +16,7 @@ from mailsync_api.job import JobInput
 from mailsync_api.status import CurrentRun, RunType
 from mailsync_operator.builders.job import Engine, build_job, to_object
 from mailsync_operator.naming import job_name
-from mailsync_operator.observe import read_spec
+from mailsync_operator.observe import read_accounts, read_spec
 from mailsync_operator.snapshot import MailSyncObject
 from tests.unit_operator.objects import NOW, mailsync_object, wanted_hash
 
@@ -73,6 +73,8 @@ _FULL: dict[str, Any] = {
 def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
     spec, error = read_spec(mailsync.spec)
     assert spec is not None, error
+    accounts, error = read_accounts(spec, {})
+    assert accounts is not None, error
     run = CurrentRun(
         number=number,
         type=RunType.INITIAL,
@@ -82,7 +84,7 @@ def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
     )
     engine = Engine("registry.example/engine:1")
     return to_object(
-        build_job(mailsync, spec, run=run, spec_hash=wanted_hash(mailsync), engine=engine)
+        build_job(mailsync, spec, accounts, run=run, spec_hash=wanted_hash(mailsync), engine=engine)
     )
 
 

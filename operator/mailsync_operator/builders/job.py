@@ -18,7 +18,7 @@ from mailsync_operator.builders.pod import engine_pod_spec
 from mailsync_operator.decide import JOB_LIFETIME_SECONDS
 
 if TYPE_CHECKING:
-    from mailsync_api.spec import MailSyncSpec
+    from mailsync_api.spec import Accounts, MailSyncSpec
     from mailsync_api.status import CurrentRun
     from mailsync_operator.snapshot import MailSyncObject
 
@@ -41,9 +41,10 @@ def to_object(model: Any) -> dict[str, Any]:  # noqa: ANN401  any model of the c
     return value
 
 
-def build_job(
+def build_job(  # noqa: PLR0913  what one Job is made of
     mailsync: MailSyncObject,
     spec: MailSyncSpec,
+    accounts: Accounts,
     *,
     run: CurrentRun,
     spec_hash: str,
@@ -53,7 +54,12 @@ def build_job(
     labels = _labels(mailsync, spec, run=run)
     annotations = _annotations(mailsync, spec, run=run, spec_hash=spec_hash)
     wanted = job_input(
-        spec, namespace=mailsync.namespace, name=mailsync.name, run=run.number, run_type=run.type
+        spec,
+        accounts,
+        namespace=mailsync.namespace,
+        name=mailsync.name,
+        run=run.number,
+        run_type=run.type,
     )
     # JSON without absent fields: the pod's environment is what `kubectl describe` shows.
     text = json.dumps(wanted.to_wire(), separators=(",", ":"), ensure_ascii=False)
@@ -79,7 +85,11 @@ def build_job(
             template=k8s.V1PodTemplateSpec(
                 metadata=k8s.V1ObjectMeta(labels=labels, annotations=annotations),
                 spec=engine_pod_spec(
-                    spec, image=engine.image, pull_policy=engine.pull_policy, text=text
+                    spec,
+                    accounts,
+                    image=engine.image,
+                    pull_policy=engine.pull_policy,
+                    text=text,
                 ),
             ),
         ),

@@ -12,7 +12,7 @@ from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX
 
 if TYPE_CHECKING:
     from mailsync_api.podtemplate import PodTemplate
-    from mailsync_api.spec import MailSyncSpec
+    from mailsync_api.spec import Accounts, MailSyncSpec
 
 __all__ = ["ENGINE_USER", "engine_pod_spec"]
 
@@ -25,10 +25,10 @@ _LIMITS: Final = {"memory": "512Mi"}
 
 
 def engine_pod_spec(
-    spec: MailSyncSpec, *, image: str, pull_policy: str, text: str
+    spec: MailSyncSpec, accounts: Accounts, *, image: str, pull_policy: str, text: str
 ) -> k8s.V1PodSpec:
     """Return the pod's spec; ``text`` is the engine's input as JSON."""
-    sides = ((Side.SOURCE, spec.source), (Side.DESTINATION, spec.destination))
+    sides = [(side, accounts.account(side)) for side in Side]
     volumes = [volume for side, account in sides for volume in _volumes(side, account)]
     mounts = [mount for side, account in sides for mount in _mounts(side, account)]
     container = k8s.V1Container(
