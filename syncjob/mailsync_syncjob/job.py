@@ -21,6 +21,7 @@ from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.output import JsonLines
+from mailsync_syncjob.party import side_of
 from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: 
                 exit_code=ExitCode.CONFIGURATION,
                 reason=error.reason,
                 message=error.message[:1024],
-                side=error.side,
+                side=side_of(error.side),
             )
         )
         output.log("error", error.message)
@@ -123,7 +124,7 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
             read(names.client_certificate_path(side), "the client certificate"),
             read(names.client_key_path(side), "the key of the client certificate"),
         )
-    return Endpoint(side, account, password, ca_pem, client)
+    return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
 
 
 def _read(path: Path, *, what: str, side: Side) -> bytes:
