@@ -14,7 +14,7 @@ from mailsync_syncjob.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mailsync_api.endpoint import Side
+    from mailsync_syncjob.party import Party
 
 __all__ = ["ClientCertificate", "load_client_certificate"]
 
@@ -28,7 +28,7 @@ class ClientCertificate:
 
 
 def load_client_certificate(
-    context: ssl.SSLContext, client: ClientCertificate, *, side: Side
+    context: ssl.SSLContext, client: ClientCertificate, *, side: Party
 ) -> None:
     """Give a context its certificate.
 

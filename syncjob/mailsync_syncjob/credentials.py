@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from mailsync_api.endpoint import MailAccount, Side
+    from mailsync_api.endpoint import MailAccount, Server
     from mailsync_syncjob.clientcert import ClientCertificate
+    from mailsync_syncjob.party import Party
 
-__all__ = ["Endpoint", "Password"]
+__all__ = ["Endpoint", "Password", "Target"]
 
 
 class Password:
@@ -37,16 +38,14 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One side, complete: the account of the manifest with what its references stand for."""
+class Target:
+    """A server to connect to, with what the references of its policy stand for."""
 
-    side: Side
-    account: MailAccount
-    password: Password | None
-    """None where none is needed (mechanism External)."""
-    ca_pem: str | None = None
+    side: Party
+    account: Server
+    ca_pem: str | None = field(default=None, kw_only=True)
     """CA certificates to trust instead of the system's."""
-    client_certificate: ClientCertificate | None = None
+    client_certificate: ClientCertificate | None = field(default=None, kw_only=True)
     """What to show to a server that asks for a certificate."""
 
     @property
@@ -57,6 +56,21 @@ class Endpoint:
         return f"{shown}:{self.account.effective_port}"
 
     @property
+    def masked_words(self) -> tuple[str, ...]:
+        """What must not be repeated from a server's words: nothing, where nothing is secret."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Target):
+    """One side, complete: the account of the manifest with what its references stand for."""
+
+    account: MailAccount
+    password: Password | None
+    """None where none is needed (mechanism External)."""
+
+    @property
+    @override
     def masked_words(self) -> tuple[str, ...]:
         """What must not be repeated from a server's words: the password, also as it was sent."""
         if self.password is None:

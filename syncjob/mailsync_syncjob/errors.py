@@ -25,7 +25,7 @@ from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 
 if TYPE_CHECKING:
     from mailsync_api.conditions import Reason
-    from mailsync_api.endpoint import Side
+    from mailsync_syncjob.party import Party
 
 __all__ = [
     "CommandRefusedError",
@@ -54,7 +54,7 @@ class EngineError(Exception):
     Attributes
     ----------
     side
-        The server it is about, if it is about one.
+        The server it is about, if it is about one: a side of a run, or the server of a probe.
     reason
         At least as fine as the exit code's own.
     retry_after_seconds
@@ -67,7 +67,7 @@ class EngineError(Exception):
         self,
         message: str,
         *,
-        side: Side | None = None,
+        side: Party | None = None,
         reason: Reason | None = None,
         retry_after_seconds: int | None = None,
     ) -> None:
@@ -111,7 +111,7 @@ class ConnectionLostError(EngineError):
 
     exit_code = ExitCode.CONNECTION_LOST
 
-    def __init__(self, message: str, *, side: Side | None = None, said: bool = False) -> None:
+    def __init__(self, message: str, *, side: Party | None = None, said: bool = False) -> None:
         super().__init__(message, side=side)
         self.said = said
 
@@ -174,7 +174,7 @@ class CommandRefusedError(EngineError):
     """
 
     def __init__(
-        self, command: str, *, side: Side | None, code: str, text: str, bad: bool = False
+        self, command: str, *, side: Party | None, code: str, text: str, bad: bool = False
     ) -> None:
         super().__init__(f"the server refused {command}: {text}", side=side)
         self.command = command

@@ -1,4 +1,7 @@
-"""The engine in a Job's pod: input from the environment, secrets from files, verdict to a file."""
+"""The engine in a Job's pod: input from the environment, secrets from files, verdict to a file.
+
+A pod's environment holds the input of a run or that of a probe, and says so which of both it does.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,45 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import ValidationError
 
 from mailsync_api import names
+from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.job import JobInput
+from mailsync_api.probe import ProbeInput, ProbeVerdict
 from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password
+from mailsync_syncjob.credentials import Endpoint, Password, Target
 from mailsync_syncjob.deadline import Clock, Stop
-from mailsync_syncjob.errors import ConfigurationError
+from mailsync_syncjob.errors import ConfigurationError, EngineError
 from mailsync_syncjob.output import JsonLines
+from mailsync_syncjob.party import side_of
+from mailsync_syncjob.probe.survey import survey
 from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-    from mailsync_api.endpoint import MailAccount
+    from mailsync_api.base import ApiModel
+    from mailsync_api.endpoint import MailAccount, Server, TLSPolicy
     from mailsync_syncjob.output import Output
+    from mailsync_syncjob.party import Party
 
-__all__ = ["forbid_core_dumps", "main", "read_endpoint", "read_input", "stop_on_sigterm"]
+__all__ = [
+    "forbid_core_dumps",
+    "main",
+    "read_endpoint",
+    "read_input",
+    "read_target",
+    "stop_on_sigterm",
+]
+
+_Input = TypeVar("_Input", bound="ApiModel")
 
 _VERDICT_PATH_ENV: Final = "MAILSYNC_TERMINATION_MESSAGE_PATH"
 _SECRETS_ROOT_ENV: Final = "MAILSYNC_SECRETS_ROOT"
@@ -43,13 +61,40 @@ def main() -> None:
     stop = Stop(clock)
     stop_on_sigterm(stop)
     output = JsonLines(clock)
-    report = _run(os.environ, output=output, clock=clock, stop=stop)
+    verdict: Verdict | ProbeVerdict
+    if names.PROBE_INPUT_ENV in os.environ:
+        verdict = _probe(os.environ, output=output, clock=clock, stop=stop)
+    else:
+        verdict = _run(os.environ, output=output, clock=clock, stop=stop).verdict
     path = Path(os.environ.get(_VERDICT_PATH_ENV, names.TERMINATION_MESSAGE_PATH))
     try:
-        path.write_text(report.verdict.to_termination_message(), encoding="utf-8")
+        path.write_text(verdict.to_termination_message(), encoding="utf-8")
     except OSError as error:
         output.log("warning", f"the verdict could not be written to {path}: {error.strerror}")
-    sys.exit(int(report.verdict.exit_code))
+    sys.exit(int(verdict.exit_code))
+
+
+def _probe(
+    environment: Mapping[str, str], *, output: Output, clock: Clock, stop: Stop
+) -> ProbeVerdict:
+    try:
+        text = environment.get(names.PROBE_INPUT_ENV) or ""
+        job = _parsed(ProbeInput, text, variable=names.PROBE_INPUT_ENV, what="a probe's")
+        root = Path(environment.get(_SECRETS_ROOT_ENV, names.SECRETS_ROOT))
+        target = read_target(job.server, root=root)
+        verdict = survey(target, clock=clock, stop=stop)
+    except EngineError as error:
+        verdict = ProbeVerdict(
+            exit_code=error.exit_code, reason=error.reason, message=error.message[:1024]
+        )
+    except Exception as error:  # noqa: BLE001  the operator reads a verdict, not a traceback
+        verdict = ProbeVerdict(
+            exit_code=ExitCode.INTERNAL,
+            reason=Reason.INTERNAL_ERROR,
+            message=f"an error of the engine: {type(error).__name__}",
+        )
+    output.log("error" if verdict.exit_code else "info", verdict.message)
+    return verdict
 
 
 def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: Stop) -> Report:
@@ -66,7 +111,7 @@ def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: 
                 exit_code=ExitCode.CONFIGURATION,
                 reason=error.reason,
                 message=error.message[:1024],
-                side=error.side,
+                side=side_of(error.side),
             )
         )
         output.log("error", error.message)
@@ -89,14 +134,30 @@ def read_input(environment: Mapping[str, str]) -> JobInput:
             f"the environment variable {names.INPUT_ENV} is missing: it holds the run's input as "
             "JSON; outside a cluster use `mailsync run -f FILE`"
         )
+    return _parsed(JobInput, text, variable=names.INPUT_ENV, what="a run's")
+
+
+def _parsed(model: type[_Input], text: str, *, variable: str, what: str) -> _Input:
     try:
-        return JobInput.model_validate_json(text)
+        return model.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in one['loc']) or 'input'}: {one['msg']}"
             for one in error.errors(include_input=False, include_url=False)
         )
-        raise ConfigurationError(f"{names.INPUT_ENV} is not a run's input: {problems}") from None
+        raise ConfigurationError(f"{variable} is not {what} input: {problems}") from None
+
+
+def read_target(server: Server, *, root: Path) -> Target:
+    """Return a probe's server with its certificates read from files.
+
+    Raises
+    ------
+    ConfigurationError
+        A file is missing, empty or unreadable; the message names it.
+    """
+    ca_pem, client = _certificates(names.PROBED_SERVER, server.tls, root=root)
+    return Target(names.PROBED_SERVER, server, ca_pem=ca_pem, client_certificate=client)
 
 
 def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
@@ -107,34 +168,43 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
-
-    def read(path: str, what: str) -> bytes:
-        file = root / Path(path).relative_to(names.SECRETS_ROOT)
-        return _read(file, what=f"{what} of the {side}", side=side)
-
     password = None
     if account.authentication.secret_ref is not None:
-        password = Password(read(names.password_path(side), "the password"))
+        path = names.password_path(side)
+        password = Password(_read(path, "the password", party=side, root=root))
+    ca_pem, client = _certificates(side, account.tls, root=root)
+    return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
+
+
+def _certificates(
+    party: Party, policy: TLSPolicy, *, root: Path
+) -> tuple[str | None, ClientCertificate | None]:
+    """Return what the policy's references stand for: CA certificates, and one of the client's."""
+
+    def read(path: str, what: str) -> bytes:
+        return _read(path, what, party=party, root=root)
+
     ca_pem = client = None
-    if account.tls.ca_ref is not None:
-        ca_pem = read(names.ca_path(side), "the CA certificates").decode("utf-8", "replace")
-    if account.tls.client_certificate_ref is not None:
+    if policy.ca_ref is not None:
+        ca_pem = read(names.ca_path(party), "the CA certificates").decode("utf-8", "replace")
+    if policy.client_certificate_ref is not None:
         client = ClientCertificate(
-            read(names.client_certificate_path(side), "the client certificate"),
-            read(names.client_key_path(side), "the key of the client certificate"),
+            read(names.client_certificate_path(party), "the client certificate"),
+            read(names.client_key_path(party), "the key of the client certificate"),
         )
-    return Endpoint(side, account, password, ca_pem, client)
+    return ca_pem, client
 
 
-def _read(path: Path, *, what: str, side: Side) -> bytes:
+def _read(path: str, what: str, *, party: Party, root: Path) -> bytes:
+    file = root / Path(path).relative_to(names.SECRETS_ROOT)
     try:
-        data = path.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"{what} cannot be read from {path}: {error.strerror}", side=side
+            f"{what} of the {party} cannot be read from {file}: {error.strerror}", side=party
         ) from None
     if not data:
-        raise ConfigurationError(f"{what} is empty: {path}", side=side)
+        raise ConfigurationError(f"{what} of the {party} is empty: {file}", side=party)
     return data
 
 

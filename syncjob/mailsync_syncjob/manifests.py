@@ -102,7 +102,7 @@ class Manifests:
                 for key in (own.cert_key, own.key_key)
             )
             client = ClientCertificate(*parts)
-        return Endpoint(side, account, password, ca_pem, client)
+        return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str

@@ -10,7 +10,6 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from mailsync_api.conditions import Reason
-from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 from mailsync_api.report import Report, SkippedMessage, Verdict
 from mailsync_api.spec import Mode
@@ -27,12 +26,14 @@ from mailsync_syncjob.errors import (
 from mailsync_syncjob.folderpass import FolderPass
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.imap.session import Session, open_session
+from mailsync_syncjob.party import side_of
 from mailsync_syncjob.plan import Destination, Task, make_tasks, read_view
 from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mailsync_api.endpoint import Side
     from mailsync_api.job import JobInput
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Clock, Stop
@@ -246,12 +247,11 @@ class Run:
         return _Sessions(*opened)
 
     def _say_session(self, session: Session) -> None:
-        facts = session.facts
-        if session.side is Side.SOURCE:
-            self._tls = self._tls.model_copy(update={"source": facts})
-        else:
-            self._tls = self._tls.model_copy(update={"destination": facts})
-        self._output.session(session.side, facts)
+        side, facts = side_of(session.side), session.facts
+        if side is None:
+            return  # a probe's session, which no run has
+        self._tls = self._tls.model_copy(update={str(side): facts})
+        self._output.session(side, facts)
 
     def _persist(self, work: Callable[[], _T]) -> _T:
         """Do one step of the work, again after a lost connection; what it does is idempotent.
@@ -304,7 +304,7 @@ class Run:
             error.exit_code,
             error.reason,
             message=error.message,
-            side=error.side,
+            side=side_of(error.side),
             retry_after_seconds=error.retry_after_seconds,
         )
 

@@ -21,9 +21,10 @@ from mailsync_syncjob.spki import spki_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mailsync_api.endpoint import Side, TLSPolicy
+    from mailsync_api.endpoint import TLSPolicy
     from mailsync_syncjob.clientcert import ClientCertificate
-    from mailsync_syncjob.credentials import Endpoint
+    from mailsync_syncjob.credentials import Target
+    from mailsync_syncjob.party import Party
 
 __all__ = [
     "check_pin",
@@ -76,7 +77,7 @@ def make_context(
     policy: TLSPolicy,
     *,
     ca_pem: str | None,
-    side: Side,
+    side: Party,
     client: ClientCertificate | None = None,
 ) -> ssl.SSLContext:
     """Return the context that enforces a policy, but for its pins: see ``check_pin``.
@@ -105,7 +106,7 @@ def make_context(
     return context
 
 
-def _set_ciphers(context: ssl.SSLContext, policy: TLSPolicy, *, side: Side) -> None:
+def _set_ciphers(context: ssl.SSLContext, policy: TLSPolicy, *, side: Party) -> None:
     wanted = policy.ciphers or "DEFAULT"
     try:
         context.set_ciphers(_CIPHERS.format(list=wanted, level=policy.security_level))
@@ -117,7 +118,7 @@ def _set_ciphers(context: ssl.SSLContext, policy: TLSPolicy, *, side: Side) -> N
         ) from None
 
 
-def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Side) -> None:
+def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Party) -> None:
     if ca_pem is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         return
@@ -133,12 +134,12 @@ def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Side) -> N
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 
 
-def server_name(endpoint: Endpoint) -> str:
+def server_name(endpoint: Target) -> str:
     """Return the name to send as SNI and to verify."""
     return (endpoint.account.tls.server_name or endpoint.account.host).removesuffix(".")
 
 
-def policy_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError:
+def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
     """Return what a failed handshake means, with the cure."""
     name = server_name(endpoint)
     where = f"{endpoint.side} {endpoint.address}"
@@ -170,7 +171,7 @@ def policy_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError:
     )
 
 
-def client_certificate_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSPolicyError | None:
+def client_certificate_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError | None:
     """Return what it means that a server does not accept this client; None if it is not that."""
     if error.reason not in _CLIENT_REFUSED:
         return None
@@ -188,7 +189,7 @@ def client_certificate_error(error: ssl.SSLError, *, endpoint: Endpoint) -> TLSP
     )
 
 
-def check_pin(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> None:
+def check_pin(tls_socket: ssl.SSLSocket, *, endpoint: Target) -> None:
     """Compare the server's public key with the policy's pins, if it has any.
 
     Raises
@@ -247,7 +248,7 @@ def clear_text_facts(mode: TLSMode) -> TLSFacts:
     return TLSFacts(mode=mode, secured=False, verified=TLSVerify.NONE)
 
 
-def tls_facts(tls_socket: ssl.SSLSocket, *, endpoint: Endpoint) -> TLSFacts:
+def tls_facts(tls_socket: ssl.SSLSocket, *, endpoint: Target) -> TLSFacts:
     """Return what was negotiated on an established connection."""
     policy = endpoint.account.tls
     # Without verification Python gives no parsed certificate, but its bytes.

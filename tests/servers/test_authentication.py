@@ -84,7 +84,7 @@ def _open(
         "authentication": {"secretRef": {"name": "x"}, **authentication},
     }
     secret = Password(password.encode("utf-8", "surrogateescape"))
-    endpoint = Endpoint(Side.SOURCE, MailAccount.model_validate(wire), secret, server.ca_pem)
+    endpoint = Endpoint(Side.SOURCE, MailAccount.model_validate(wire), secret, ca_pem=server.ca_pem)
     session = open_session(endpoint, connector=connector())
     session.list_folders()
     session.close()
@@ -228,7 +228,9 @@ def test_a_client_certificate_logs_in_without_a_password(tmp_path: Path) -> None
             }
         )
         shown = ClientCertificate(client.pem.encode(), key_pem(client.key))
-        endpoint = Endpoint(Side.SOURCE, account, None, server.ca_pem, shown)
+        endpoint = Endpoint(
+            Side.SOURCE, account, None, ca_pem=server.ca_pem, client_certificate=shown
+        )
         session = open_session(endpoint, connector=connector())
         session.list_folders()
         session.close()

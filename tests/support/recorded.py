@@ -74,7 +74,13 @@ def endpoint(
         "authentication": {"secretRef": {"name": "x"}},
     }
     secret = None if password is None else Password(password)
-    return Endpoint(side, MailAccount.model_validate(merged(base, account)), secret, ca_pem, client)
+    return Endpoint(
+        side,
+        MailAccount.model_validate(merged(base, account)),
+        secret,
+        ca_pem=ca_pem,
+        client_certificate=client,
+    )
 
 
 def connector(clock: Clock | None = None, **changes: float) -> Connector:

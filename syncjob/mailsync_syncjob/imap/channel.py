@@ -21,8 +21,8 @@ from mailsync_syncjob.errors import (
 from mailsync_syncjob.texts import Meaning, StatusText, parse_status_text
 
 if TYPE_CHECKING:
-    from mailsync_api.endpoint import Side
     from mailsync_syncjob.imap.wire import Wire
+    from mailsync_syncjob.party import Party
 
 __all__ = ["MAX_SMALL_LITERAL", "Channel", "Outcome", "Response", "status_error"]
 
@@ -69,7 +69,7 @@ class Channel:
     """
 
     def __init__(
-        self, wire: Wire, *, side: Side, trusted: bool, masked_words: tuple[str, ...] = ()
+        self, wire: Wire, *, side: Party, trusted: bool, masked_words: tuple[str, ...] = ()
     ) -> None:
         self.wire = wire
         self.side = side
@@ -221,7 +221,7 @@ class Channel:
             raise farewell_error(status, side=self.side)
 
 
-def farewell_error(status: StatusText, *, side: Side) -> ThrottledError | ConnectionLostError:
+def farewell_error(status: StatusText, *, side: Party) -> ThrottledError | ConnectionLostError:
     """Return what a BYE means."""
     message = f"{side}: the server ended the session: {status.text}"
     if status.meaning is Meaning.THROTTLED:
@@ -230,7 +230,7 @@ def farewell_error(status: StatusText, *, side: Side) -> ThrottledError | Connec
 
 
 def status_error(
-    command: str, *, status: StatusText, side: Side, bad: bool = False
+    command: str, *, status: StatusText, side: Party, bad: bool = False
 ) -> CommandRefusedError | ThrottledError | OverQuotaError:
     """Return what a NO or BAD means."""
     message = f"{side}: the server refused {command}: {status.text}"

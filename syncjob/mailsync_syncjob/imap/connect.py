@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import ssl
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from mailsync_syncjob.errors import (
     UnreachableError,
 )
 from mailsync_syncjob.imap.channel import Channel
+from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.tcp import open_tcp
 from mailsync_syncjob.imap.ways import all_failed, along, leads_on, ways
 from mailsync_syncjob.imap.wire import Wire
@@ -39,12 +40,14 @@ from mailsync_syncjob.tls import (
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
-    from mailsync_api.endpoint import Side
     from mailsync_api.status import TLSFacts
-    from mailsync_syncjob.credentials import Endpoint
+    from mailsync_syncjob.credentials import Target
     from mailsync_syncjob.deadline import Clock, Patience, Stop
+    from mailsync_syncjob.imap.tap import Tap
     from mailsync_syncjob.imap.ways import Way
+    from mailsync_syncjob.party import Party
 
 __all__ = ["Connected", "Connector", "capabilities"]
 
@@ -57,8 +60,12 @@ class Connected:
     facts: TLSFacts
     capabilities: frozenset[str]
     """As announced under the final protection, in upper case."""
-    endpoint: Endpoint
-    """The endpoint with the port and the TLS mode that were used."""
+    way: Way
+    """The port and the TLS mode that were used."""
+    greeting: str = ""
+    """The server's greeting, safe to show; none where it came before TLS."""
+    capabilities_before: frozenset[str] = frozenset()
+    """As announced before STARTTLS; anybody on the way may have written them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +75,13 @@ class Connector:
     patience: Patience
     clock: Clock
     stop: Stop
+    tap: Tap | None = None
+    """Hears everything that is said."""
 
-    _found: dict[tuple[Side, str], Way] = field(default_factory=dict)
+    _found: dict[tuple[Party, str], Way] = field(default_factory=dict)
     """The way that led to each side. A run keeps to it: no later connection is less protected."""
 
-    def connect(self, endpoint: Endpoint) -> Connected:
+    def connect(self, endpoint: Target) -> Connected:
         """Return a connection that meets the endpoint's policy.
 
         Each way that the TLS mode allows has its own deadlines (``Patience``), and nothing but
@@ -96,7 +105,7 @@ class Connector:
                 break
             try:
                 connected = self._connect(
-                    along(endpoint, way), policy_mode=endpoint.account.tls.mode
+                    along(endpoint, way), way, policy_mode=endpoint.account.tls.mode
                 )
             except EngineError as error:
                 tried.append((way, error))
@@ -105,12 +114,45 @@ class Connector:
                 return connected
         raise all_failed(endpoint, tried)
 
-    def _connect(self, endpoint: Endpoint, *, policy_mode: TLSMode) -> Connected:
+    def shake_hands(self, endpoint: Target) -> ssl.SSLSocket:
+        """Return a connection after the handshake of the endpoint's mode, and say nothing on it.
+
+        Its mode is one that begins with TLS or STARTTLS; its pins are not looked at.
+
+        Raises
+        ------
+        UnreachableError, TLSPolicyError, ProtocolError
+            As ``connect``.
+        """
+        with self._opened(endpoint) as (sock, opened):
+            if endpoint.account.tls.mode is TLSMode.START_TLS:
+                channel, _ = self._greeted(sock, endpoint, trusted=False)
+                self._start_tls(channel, endpoint)
+            tls_socket = self._handshake(sock, endpoint)
+            opened.pop_all()
+            return tls_socket
+
+    def _connect(self, endpoint: Target, way: Way, *, policy_mode: TLSMode) -> Connected:
+        with self._opened(endpoint) as (sock, opened):
+            connected = self._secure(sock, endpoint, way, opened, policy_mode=policy_mode)
+            opened.pop_all()
+            return connected
+
+    @contextmanager
+    def _opened(self, endpoint: Target) -> Iterator[tuple[socket.socket, ExitStack]]:
+        """Connect, and say of a connection that ends within the block what that means.
+
+        What is in the stack at the end of the block is closed.
+        """
         with ExitStack() as opened:
+            if self.tap is not None:
+                self.tap.trying(endpoint)
             sock = open_tcp(endpoint, seconds=self.patience.connect, stop=self.stop)
             opened.callback(sock.close)
+            if self.tap is not None:
+                self.tap.connected()
             try:
-                connected = self._secure(sock, endpoint, opened, policy_mode=policy_mode)
+                yield sock, opened
             except ConnectionLostError as error:
                 cause = error.__cause__
                 if isinstance(cause, ssl.SSLError):
@@ -122,56 +164,65 @@ class Connector:
                     f"{endpoint.side} {endpoint.address}: no session came about: {error.message}",
                     side=endpoint.side,
                 ) from None
-            opened.pop_all()
-            return connected
 
     def _secure(
         self,
         sock: socket.socket,
-        endpoint: Endpoint,
+        endpoint: Target,
+        way: Way,
         opened: ExitStack,
         *,
         policy_mode: TLSMode,
     ) -> Connected:
         mode = endpoint.account.tls.mode
+        greeting, before = "", frozenset[str]()
         if mode is TLSMode.NONE:
-            channel = self._greeted(sock, endpoint, trusted=True)
+            channel, greeting = self._greeted(sock, endpoint, trusted=True)
             facts = clear_text_facts(policy_mode)
         else:
             if mode is TLSMode.START_TLS:
-                self._start_tls(self._greeted(sock, endpoint, trusted=False), endpoint)
+                clear, _ = self._greeted(sock, endpoint, trusted=False)
+                before = self._start_tls(clear, endpoint)
             tls_socket = self._handshake(sock, endpoint)
             # The TLS socket has taken the descriptor over; the plain one no longer closes it.
             opened.callback(tls_socket.close)
             check_pin(tls_socket, endpoint=endpoint)
             facts = tls_facts(tls_socket, endpoint=endpoint)
-            channel = (
-                self._greeted(tls_socket, endpoint, trusted=True)
-                if mode is TLSMode.IMPLICIT
-                else self._channel(tls_socket, endpoint, trusted=True)
-            )
+            if mode is TLSMode.IMPLICIT:
+                channel, greeting = self._greeted(tls_socket, endpoint, trusted=True)
+            else:
+                channel = self._channel(tls_socket, endpoint, trusted=True)
         with channel.wire.within(self.patience.greeting):
-            return Connected(channel, facts, capabilities(channel), endpoint)
+            return Connected(channel, facts, capabilities(channel), way, greeting, before)
 
-    def _channel(self, sock: socket.socket, endpoint: Endpoint, *, trusted: bool) -> Channel:
-        wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop)
+    def _channel(self, sock: socket.socket, endpoint: Target, *, trusted: bool) -> Channel:
+        wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop, tap=self.tap)
         return Channel(
             wire, side=endpoint.side, trusted=trusted, masked_words=endpoint.masked_words
         )
 
-    def _greeted(self, sock: socket.socket, endpoint: Endpoint, *, trusted: bool) -> Channel:
+    def _greeted(
+        self, sock: socket.socket, endpoint: Target, *, trusted: bool
+    ) -> tuple[Channel, str]:
+        """Return a channel after the server's greeting, and the greeting's words."""
         channel = self._channel(sock, endpoint, trusted=trusted)
         where = f"{endpoint.side} {endpoint.address}"
         with channel.wire.within(self.patience.greeting):
-            greeting = channel.read_response()
-        word, _ = channel.status(greeting.text)
+            first = channel.read_text()
+            if (found := spoken(first[0])) is not None:
+                raise ProtocolError(
+                    f"{where} speaks {found}, not IMAP: correct the port, or the host",
+                    side=endpoint.side,
+                )
+            greeting = channel.read_response(first=first)
+        word, status = channel.status(greeting.text)
         if greeting.kind != "untagged" or word not in {"OK", "PREAUTH"}:
             raise ProtocolError(
                 f"{where} does not greet as an IMAP server: is it the right port?",
                 side=endpoint.side,
             )
         if word == "OK":
-            return channel
+            return channel, status.text
         if trusted:
             raise ProtocolError(
                 f"{where} says that the session is already logged in (PREAUTH), as whom is unknown",
@@ -185,10 +236,12 @@ class Connector:
             reason=Reason.ALREADY_AUTHENTICATED,
         )
 
-    def _start_tls(self, channel: Channel, endpoint: Endpoint) -> None:
+    def _start_tls(self, channel: Channel, endpoint: Target) -> frozenset[str]:
+        """Bring the server to where the handshake is due; return what it announced before."""
         where = f"{endpoint.side} {endpoint.address}"
         with channel.wire.within(self.patience.greeting):
-            if "STARTTLS" not in capabilities(channel):
+            announced = capabilities(channel)
+            if "STARTTLS" not in announced:
                 raise TLSPolicyError(
                     f"{where} does not offer STARTTLS, which tls.mode StartTLS demands: choose "
                     "tls.mode Implicit (usually port 993), or have STARTTLS enabled. "
@@ -208,8 +261,9 @@ class Connector:
                 ) from None
         if channel.wire.buffered:
             raise self._injection(endpoint)
+        return announced
 
-    def _injection(self, endpoint: Endpoint) -> ProtocolError:
+    def _injection(self, endpoint: Target) -> ProtocolError:
         # CVE-2011-0411 turned round: bytes put between STARTTLS and the handshake would be taken
         # for words said under TLS.
         return ProtocolError(
@@ -218,7 +272,7 @@ class Connector:
             side=endpoint.side,
         )
 
-    def _handshake(self, sock: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
+    def _handshake(self, sock: socket.socket, endpoint: Target) -> ssl.SSLSocket:
         context = make_context(
             endpoint.account.tls,
             ca_pem=endpoint.ca_pem,
@@ -226,6 +280,8 @@ class Connector:
             client=endpoint.client_certificate,
         )
         sock.setblocking(False)
+        if self.tap is not None:
+            self.tap.shaking_hands()
         tls_socket = context.wrap_socket(
             sock, server_hostname=server_name(endpoint), do_handshake_on_connect=False
         )
@@ -243,6 +299,8 @@ class Connector:
         except BaseException:
             tls_socket.close()
             raise
+        if self.tap is not None:
+            self.tap.secured()
         return tls_socket
 
     def _handshake_step(self, tls_socket: ssl.SSLSocket, deadline: Deadline) -> bool:
@@ -261,7 +319,7 @@ class Connector:
         return False
 
     def _broken_handshake(
-        self, tls_socket: ssl.SSLSocket, endpoint: Endpoint, error: OSError
+        self, tls_socket: ssl.SSLSocket, endpoint: Target, error: OSError
     ) -> UnreachableError:
         tls_socket.close()
         return UnreachableError(

@@ -19,16 +19,17 @@ from mailsync_syncjob.imap.client import make_client
 from mailsync_syncjob.imap.fetch import Reader
 from mailsync_syncjob.imap.parse import parse_values
 from mailsync_syncjob.imap.syntax import astring, sequence_sets
+from mailsync_syncjob.imap.ways import along
 from mailsync_syncjob.texts import parse_status_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mailsync_api.endpoint import Side
     from mailsync_api.status import TLSFacts
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.connect import Connected, Connector
+    from mailsync_syncjob.party import Party
 
 __all__ = ["ListedFolder", "OpenFolder", "Session", "encode_name", "open_session"]
 
@@ -68,7 +69,7 @@ def open_session(endpoint: Endpoint, *, connector: Connector) -> Session:
         Any of its kinds that connecting and logging in can end with.
     """
     connected = connector.connect(endpoint)
-    endpoint = connected.endpoint
+    endpoint = along(endpoint, connected.way)
     try:
         log_in(connected, endpoint=endpoint, seconds=connector.patience.greeting)
         return Session(connected, endpoint=endpoint, patience=connector.patience)
@@ -81,7 +82,7 @@ class Session:
     """One logged-in connection, used by one thread."""
 
     def __init__(self, connected: Connected, *, endpoint: Endpoint, patience: Patience) -> None:
-        self.side: Side = endpoint.side
+        self.side: Party = endpoint.side
         self.facts: TLSFacts = connected.facts
         self._channel = connected.channel
         self._patience = patience

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from mailsync_syncjob.errors import UnreachableError
 
 if TYPE_CHECKING:
-    from mailsync_syncjob.credentials import Endpoint
+    from mailsync_syncjob.credentials import Target
     from mailsync_syncjob.deadline import Stop
 
 __all__ = ["open_tcp"]
 
 
-def open_tcp(endpoint: Endpoint, *, seconds: float, stop: Stop) -> socket.socket:
+def open_tcp(endpoint: Target, *, seconds: float, stop: Stop) -> socket.socket:
     """Return a connected socket; each address of the name is given this long.
 
     Raises

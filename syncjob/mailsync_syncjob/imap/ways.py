@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode
@@ -14,11 +14,13 @@ from mailsync_syncjob.errors import TLSPolicyError, UnreachableError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mailsync_api.endpoint import MailAccount
-    from mailsync_syncjob.credentials import Endpoint
+    from mailsync_api.endpoint import Server
+    from mailsync_syncjob.credentials import Target
     from mailsync_syncjob.errors import EngineError
 
 __all__ = ["Way", "all_failed", "along", "leads_on", "ways"]
+
+AnyTarget = TypeVar("AnyTarget", bound="Target")
 
 _FINDING_OUT: Final = frozenset({TLSMode.AUTO, TLSMode.OPPORTUNISTIC})
 # Their own errors advise another mode, which is no cure here.
@@ -38,15 +40,15 @@ class Way:
     mode: TLSMode
 
 
-def ways(account: MailAccount) -> tuple[Way, ...]:
+def ways(server: Server) -> tuple[Way, ...]:
     """Return the ways to try, in this order.
 
     Opportunistic has clear text as its last way, but never on port 993: that port means TLS
     (RFC 8314 section 3.2).
     """
-    mode, port = account.tls.mode, account.port
+    mode, port = server.tls.mode, server.port
     if mode not in _FINDING_OUT:
-        return (Way(account.effective_port, mode),)
+        return (Way(server.effective_port, mode),)
     found: list[Way] = []
     if port != IMAP_PORT:
         found.append(Way(port or IMAPS_PORT, TLSMode.IMPLICIT))
@@ -57,7 +59,7 @@ def ways(account: MailAccount) -> tuple[Way, ...]:
     return tuple(found)
 
 
-def along(endpoint: Endpoint, way: Way) -> Endpoint:
+def along(endpoint: AnyTarget, way: Way) -> AnyTarget:
     """Return the endpoint as it is for one way."""
     policy = endpoint.account.tls
     # A copy is not validated: in clear text the other options simply have no effect.
@@ -77,7 +79,7 @@ def leads_on(error: EngineError, *, to: Way) -> bool:
     return isinstance(error, UnreachableError) or error.reason == Reason.TLS_NOT_SPOKEN
 
 
-def all_failed(endpoint: Endpoint, tried: Sequence[tuple[Way, EngineError]]) -> EngineError:
+def all_failed(endpoint: Target, tried: Sequence[tuple[Way, EngineError]]) -> EngineError:
     """Return what it means that no way led to a connection."""
     if len(tried) == 1:
         return tried[0][1]
@@ -101,7 +103,7 @@ def all_failed(endpoint: Endpoint, tried: Sequence[tuple[Way, EngineError]]) -> 
     )
 
 
-def _why(endpoint: Endpoint, way: Way, error: EngineError) -> str:
+def _why(endpoint: Target, way: Way, error: EngineError) -> str:
     """Return the error in short: whose it is, and that nothing was sent, is said once."""
     if error.reason in _NOT_OFFERED:
         return _NOT_OFFERED[error.reason]

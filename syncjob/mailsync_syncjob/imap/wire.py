@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from mailsync_api.endpoint import Side
     from mailsync_syncjob.deadline import Clock, Stop
+    from mailsync_syncjob.imap.tap import Tap
+    from mailsync_syncjob.party import Party
 
 __all__ = ["MAX_LINE_BYTES", "Wire"]
 
@@ -40,12 +41,21 @@ class Wire:
         The run was told to stop, and no message is being stored or its grace period is over.
     """
 
-    def __init__(self, sock: socket.socket, *, side: Side, clock: Clock, stop: Stop) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        side: Party,
+        clock: Clock,
+        stop: Stop,
+        tap: Tap | None = None,
+    ) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._side = side
         self._clock = clock
         self._stop = stop
+        self._tap = tap
         self._buffer = bytearray()
         self._deadline: Deadline | None = None
 
@@ -107,6 +117,8 @@ class Wire:
         view = memoryview(data)
         while view:
             view = view[self._send(view) :]
+        if self._tap is not None:
+            self._tap.sent(bytes(data))
 
     def close(self) -> None:
         """Close the socket without a word."""
@@ -115,6 +127,8 @@ class Wire:
     def _take(self, size: int) -> bytes:
         taken = bytes(memoryview(self._buffer)[:size])
         del self._buffer[:size]
+        if self._tap is not None:
+            self._tap.received(taken)
         return taken
 
     def _receive(self) -> bytes:

@@ -1,0 +1,187 @@
+"""Certificates as a server shows them, trusted or not, for people.
+
+Python's ssl takes a certificate apart only after verifying it, and those that were refused are the
+ones that people want to see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.probe import CertificateFacts
+from mailsync_syncjob.spki import spki_sha256
+from mailsync_syncjob.texts import sanitise
+
+if TYPE_CHECKING:
+    import ssl
+
+    from cryptography import x509
+
+__all__ = ["Link", "Shown", "peer_chain", "read_chain"]
+
+_MAX_CHAIN: Final = 10
+_MAX_NAMES: Final = 20
+# The names that ssl.SSLSocket.getpeercert gives them, so that both look alike on a status.
+_ATTRIBUTES: Final = {
+    "2.5.4.3": "commonName",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "countryName",
+    "2.5.4.7": "localityName",
+    "2.5.4.8": "stateOrProvinceName",
+    "2.5.4.10": "organizationName",
+    "2.5.4.11": "organizationalUnitName",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One certificate of a chain."""
+
+    facts: CertificateFacts
+    signed_by: str
+    """Who signed it, as far as the chain shows: itself, the next one, or one that was not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a server shows: its own certificate first."""
+
+    links: tuple[Link, ...]
+    names: tuple[str, ...]
+    """The DNS names and IP addresses that its own is for."""
+
+    @property
+    def own(self) -> CertificateFacts:
+        """The server's own."""
+        return self.links[0].facts
+
+
+def peer_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
+    """Return the certificates that the server sent, in DER, its own first."""
+    public = getattr(tls_socket, "get_unverified_chain", None)  # Python 3.13
+    if public is not None:
+        return tuple(public() or ())[:_MAX_CHAIN]
+    inner = getattr(tls_socket, "_sslobj", None)
+    private = getattr(inner, "get_unverified_chain", None)  # the same before it was made public
+    chain = private() if private is not None else None
+    if chain:
+        der = 2  # _ssl.ENCODING_DER
+        return tuple(bytes(each.public_bytes(der)) for each in chain)[:_MAX_CHAIN]
+    own = tls_socket.getpeercert(binary_form=True)
+    return (own,) if own else ()
+
+
+def read_chain(chain: tuple[bytes, ...]) -> Shown | None:
+    """Take certificates apart; None if there is none, or the server's own cannot be read."""
+    from cryptography import x509  # noqa: PLC0415  a large library that runs do not need
+
+    parsed: list[x509.Certificate] = []
+    for der in chain:
+        try:
+            parsed.append(x509.load_der_x509_certificate(der))
+        except ValueError:
+            break
+    if not parsed:
+        return None
+    pairs = zip(parsed, (*parsed[1:], None), strict=True)
+    links = tuple(Link(_facts(each), _signed_by(each, following)) for each, following in pairs)
+    return Shown(links, _names(parsed[0]))
+
+
+def _facts(certificate: x509.Certificate) -> CertificateFacts:
+    der = _der(certificate)
+    return CertificateFacts(
+        subject=_name(certificate, "subject"),
+        issuer=_name(certificate, "issuer"),
+        not_before_time=certificate.not_valid_before_utc,
+        not_after_time=certificate.not_valid_after_utc,
+        sha256=hashlib.sha256(der).hexdigest(),
+        spki_sha256=_spki(der),
+        self_signed=_is_signed_by(certificate, certificate),
+        key=_key(certificate),
+    )
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415  see above
+
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _spki(der: bytes) -> str | None:
+    try:
+        return spki_sha256(der)
+    except ValueError:
+        return None
+
+
+def _name(certificate: x509.Certificate, which: str) -> str:
+    try:
+        name: x509.Name = getattr(certificate, which)
+        words = [
+            f"{_ATTRIBUTES.get(a.oid.dotted_string, a.oid.dotted_string)}={_text(a.value)}"
+            for a in name
+        ]
+    except ValueError:
+        return "(cannot be read)"
+    return ", ".join(words)[:1024]
+
+
+def _text(value: str | bytes) -> str:
+    return sanitise(value)
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    from cryptography import x509  # noqa: PLC0415  see above
+
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return ()
+    found = [
+        sanitise(str(name.value))[:255]
+        for name in extension.value
+        if isinstance(name, x509.DNSName | x509.IPAddress)
+    ]
+    return tuple(found[:_MAX_NAMES])
+
+
+def _key(certificate: x509.Certificate) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  see above
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415  see above
+
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC {key.curve.name}"
+    return type(key).__name__.removesuffix("PublicKey")
+
+
+def _signed_by(certificate: x509.Certificate, following: x509.Certificate | None) -> str:
+    if _is_signed_by(certificate, certificate):
+        return "itself"
+    if following is None:
+        return "one that the server does not send"
+    if _is_signed_by(certificate, following):
+        return "the next one"
+    return "not the next one"
+
+
+def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    from cryptography.exceptions import (  # noqa: PLC0415  see above
+        InvalidSignature,
+        UnsupportedAlgorithm,
+    )
+
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True

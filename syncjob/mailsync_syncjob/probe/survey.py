@@ -1,0 +1,309 @@
+"""Asking a server: by the policy first, as a run does, and then in every other way.
+
+The other ways refuse nothing, so that people see the certificate that was refused, and for that
+reason nothing is said in them: the connection ends with the handshake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.conditions import Reason
+from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode, TLSVerify, TLSVersion
+from mailsync_syncjob.deadline import Deadline, Patience
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    EngineError,
+    InterruptedRunError,
+    TLSPolicyError,
+    UnreachableError,
+)
+from mailsync_syncjob.imap.connect import Connector
+from mailsync_syncjob.imap.greeting import spoken
+from mailsync_syncjob.imap.parse import parse_values
+from mailsync_syncjob.imap.tcp import open_tcp
+from mailsync_syncjob.imap.ways import Way, along
+from mailsync_syncjob.probe.certificates import peer_chain, read_chain
+from mailsync_syncjob.probe.findings import Findings, SessionFindings, Tried, verdict
+from mailsync_syncjob.probe.taps import Chorus, Stopwatch
+from mailsync_syncjob.texts import sanitise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mailsync_api.probe import ProbeVerdict
+    from mailsync_syncjob.credentials import Target
+    from mailsync_syncjob.deadline import Clock, Stop
+    from mailsync_syncjob.imap.channel import Channel
+    from mailsync_syncjob.imap.connect import Connected
+    from mailsync_syncjob.imap.greeting import Spoken
+    from mailsync_syncjob.imap.tap import Tap
+
+__all__ = ["Survey", "survey", "unrefusing"]
+
+_SECONDS: Final = 60.0
+_PATIENCE: Final = Patience(connect=10.0, greeting=15.0, command=15.0)
+_ROUNDS: Final = 5
+"""How often the time of a command is taken."""
+_SHORTEST: Final = 0.5
+"""With less time left than this, in seconds, nothing new is begun."""
+_FIRST_BYTES: Final = 512
+
+
+def unrefusing(target: Target) -> Target:
+    """Return the target by a policy that refuses nothing; for connections on which nothing is said.
+
+    The client certificate stays: without it some servers end the handshake.
+    """
+    tls = target.account.tls.model_copy(
+        update={
+            "verify": TLSVerify.NONE,
+            "ca_ref": None,
+            "min_version": TLSVersion.TLS_1_0,
+            "max_version": None,
+            "ciphers": None,
+            "security_level": 0,
+            "pinned_spki_sha256": [],
+        }
+    )
+    account = target.account.model_copy(update={"tls": tls})
+    return replace(target, account=account, ca_pem=None)
+
+
+def survey(target: Target, *, clock: Clock, stop: Stop) -> ProbeVerdict:
+    """Probe a server within a minute, and return what is told of it.
+
+    Raises
+    ------
+    InterruptedRunError
+        The probe was told to stop.
+    """
+    found = Survey(target, clock=clock, stop=stop).run()
+    return verdict(found, now=datetime.fromtimestamp(clock.time(), tz=UTC))
+
+
+class Survey:
+    """One probe of one server.
+
+    Parameters
+    ----------
+    patience
+        For one connection; no part of a probe outlasts the deadline.
+    seconds
+        The overall deadline.
+    """
+
+    def __init__(  # noqa: PLR0913  a connector's parts, and a deadline
+        self,
+        target: Target,
+        *,
+        clock: Clock,
+        stop: Stop,
+        patience: Patience = _PATIENCE,
+        seconds: float = _SECONDS,
+        tap: Tap | None = None,
+    ) -> None:
+        self.target = target
+        self.clock = clock
+        self.stop = stop
+        self.patience = patience
+        self.seconds = seconds
+        self._deadline = Deadline(seconds, now=clock.monotonic)
+        self._watch = Stopwatch(clock)
+        self._tap: Tap = Chorus(self._watch, tap) if tap is not None else self._watch
+
+    def run(self) -> Findings:
+        """Ask everything."""
+        session, error = self._by_policy()
+        tried = tuple(self._other_ways())
+        found = Findings(self.target, session, error, tried)
+        return replace(found, spoken=self._spoken(tried)) if error is not None else found
+
+    # --- by the policy
+
+    def _by_policy(self) -> tuple[SessionFindings | None, EngineError | None]:
+        try:
+            connected = self.connector().connect(self.target)
+        except InterruptedRunError:
+            raise
+        except EngineError as error:
+            return None, error
+        try:
+            return self._ask(connected), None
+        finally:
+            connected.channel.wire.close()
+
+    def _ask(self, connected: Connected) -> SessionFindings:
+        found = SessionFindings(
+            way=connected.way,
+            facts=connected.facts,
+            capabilities=connected.capabilities,
+            server_id=connected.greeting[:256],
+            tcp_milliseconds=self._watch.tcp,
+            handshake_milliseconds=self._watch.handshake,
+        )
+        channel = connected.channel
+        try:
+            with channel.wire.within(self._left(self.patience.command)):
+                if "ID" in connected.capabilities:
+                    found = replace(found, server_id=server_id(channel) or found.server_id)
+                times = [self._time_of_noop(channel) for _ in range(_ROUNDS)]
+                found = replace(found, latency_milliseconds=round(median(times) * 1000))
+                channel.run(b"LOGOUT", command="LOGOUT")
+        except InterruptedRunError:
+            raise
+        except EngineError:
+            pass  # a BYE is what LOGOUT is answered with; and the policy is met whatever follows
+        return found
+
+    def _time_of_noop(self, channel: Channel) -> float:
+        began = self.clock.monotonic()
+        channel.run(b"NOOP", command="NOOP")
+        return self.clock.monotonic() - began
+
+    # --- in other ways
+
+    def _other_ways(self) -> Iterator[Tried]:
+        port = self.target.account.port
+        for each in (port,) if port is not None else (IMAPS_PORT, IMAP_PORT):
+            yield from self._ways_of(each)
+
+    def _ways_of(self, port: int) -> Iterator[Tried]:
+        """Try the ways of one port; which of both ends speaks first leaves few of them."""
+        if port == IMAP_PORT:
+            clear = self._clear(port)
+            yield clear
+            if clear.offered:
+                yield self._starttls(clear)
+            elif clear.reached:
+                yield self._handshake(Way(port, TLSMode.IMPLICIT))
+            return
+        implicit = self._handshake(Way(port, TLSMode.IMPLICIT))
+        yield implicit
+        if implicit.error is not None and implicit.error.reason == Reason.TLS_NOT_SPOKEN:
+            clear = self._clear(port)
+            yield clear
+            if clear.offered:
+                yield self._starttls(clear)
+
+    def _handshake(self, way: Way) -> Tried:
+        try:
+            tls_socket = self.connector().shake_hands(along(unrefusing(self.target), way))
+        except InterruptedRunError:
+            raise
+        except EngineError as error:
+            return Tried(way, error, reached=self._watch.tcp is not None)
+        with tls_socket:
+            cipher = tls_socket.cipher()
+            return Tried(
+                way,
+                protocol=tls_socket.version(),
+                cipher=cipher[0] if cipher else None,
+                shown=read_chain(peer_chain(tls_socket)),
+            )
+
+    def _starttls(self, clear: Tried) -> Tried:
+        way = Way(clear.way.port, TLSMode.START_TLS)
+        if "STARTTLS" in clear.capabilities:
+            return self._handshake(way)
+        where = f"{self.target.side} {along(self.target, way).address}"
+        error = TLSPolicyError(
+            f"{where} does not offer STARTTLS",
+            side=self.target.side,
+            reason=Reason.STARTTLS_NOT_OFFERED,
+        )
+        return Tried(way, error)
+
+    def _clear(self, port: int) -> Tried:
+        """Look at a server in clear text; only its capabilities are asked for."""
+        way = Way(port, TLSMode.NONE)
+        try:
+            connected = self.connector().connect(along(unrefusing(self.target), way))
+        except InterruptedRunError:
+            raise
+        except EngineError as error:
+            return Tried(way, error, reached=self._watch.tcp is not None)
+        connected.channel.wire.close()
+        return Tried(way, capabilities=connected.capabilities)
+
+    def _spoken(self, tried: tuple[Tried, ...]) -> Spoken | None:
+        """Return what is spoken on a port on which IMAP is not."""
+        silent = {each.way.port for each in tried if each.reached}
+        silent -= {each.way.port for each in tried if each.offered}
+        for port in silent:
+            found = self._listen(along(unrefusing(self.target), Way(port, TLSMode.NONE)))
+            if found is not None:
+                return found
+        return None
+
+    def _listen(self, target: Target) -> Spoken | None:
+        """Read a server's first words; one that waits to be spoken to is asked as IMAP asks."""
+        try:
+            sock = open_tcp(target, seconds=self._left(self.patience.connect), stop=self.stop)
+        except EngineError:
+            return None
+        with sock:
+            sock.settimeout(min(2.0, self._left(self.patience.greeting)))
+            for said in (b"", b"a CAPABILITY\r\n\r\n"):
+                try:
+                    sock.sendall(said)
+                    found = spoken(sock.recv(_FIRST_BYTES))
+                except OSError:
+                    continue
+                return found
+        return None
+
+    # --- time
+
+    def connector(self) -> Connector:
+        """Return a connector for one more connection.
+
+        Raises
+        ------
+        UnreachableError
+            There is no time left.
+        """
+        self._watch.trying(self.target)
+        left = self._deadline.left()
+        if left < _SHORTEST:
+            raise UnreachableError(
+                f"{self.target.side} {self.target.address}: not tried, because the "
+                f"{self.seconds:.0f} s for all of it were over",
+                side=self.target.side,
+            )
+        patience = replace(
+            self.patience,
+            connect=min(self.patience.connect, left),
+            greeting=min(self.patience.greeting, left),
+        )
+        return Connector(patience, self.clock, self.stop, self._tap)
+
+    def _left(self, seconds: float) -> float:
+        return max(min(seconds, self._deadline.left()), _SHORTEST)
+
+
+def server_id(channel: Channel) -> str:
+    """Return name and version as the server gives them (RFC 2971); empty if it does not."""
+    try:
+        answers = channel.run(b"ID", b"NIL", command="ID").untagged
+    except CommandRefusedError:
+        return ""
+    for answer in answers:
+        if answer.text[:3].upper() != b"ID ":
+            continue
+        try:
+            values = parse_values(answer.parts)
+        except ValueError:
+            return ""
+        pairs = values[1] if len(values) > 1 and isinstance(values[1], list) else []
+        given = {
+            key.lower(): value
+            for key, value in zip(pairs[::2], pairs[1::2], strict=False)
+            if isinstance(key, bytes) and isinstance(value, bytes)
+        }
+        words = b" ".join(given[key] for key in (b"name", b"version") if given.get(key))
+        return sanitise(words)[:256] if words else ""
+    return ""

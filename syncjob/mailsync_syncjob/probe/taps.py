@@ -1,0 +1,87 @@
+"""What a probe hears of its connections: how long their parts take; several hear side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mailsync_syncjob.credentials import Target
+    from mailsync_syncjob.deadline import Clock
+    from mailsync_syncjob.imap.tap import Tap
+
+__all__ = ["Chorus", "Stopwatch"]
+
+
+class Stopwatch:
+    """Times the parts of the latest connection, in milliseconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = 0.0
+        self.tcp: int | None = None
+        """The TCP connection, names and failed addresses included; None if none came about."""
+        self.handshake: int | None = None
+        """The TLS handshake; None if none came to its end."""
+
+    def trying(self, _: Target) -> None:
+        """Begin with a new connection."""
+        self.tcp = self.handshake = None
+        self._since = self._clock.monotonic()
+
+    def connected(self) -> None:
+        """Take the time of TCP."""
+        self.tcp = self._passed()
+
+    def shaking_hands(self) -> None:
+        """Begin with the handshake."""
+        self._since = self._clock.monotonic()
+
+    def secured(self) -> None:
+        """Take the time of the handshake."""
+        self.handshake = self._passed()
+
+    def sent(self, _: bytes) -> None:
+        """Not timed."""
+
+    def received(self, _: bytes) -> None:
+        """Not timed."""
+
+    def _passed(self) -> int:
+        return round((self._clock.monotonic() - self._since) * 1000)
+
+
+class Chorus:
+    """Lets several hear the same."""
+
+    def __init__(self, *taps: Tap) -> None:
+        self._taps = taps
+
+    def trying(self, target: Target) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.trying(target)
+
+    def connected(self) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.connected()
+
+    def shaking_hands(self) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.shaking_hands()
+
+    def secured(self) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.secured()
+
+    def sent(self, data: bytes) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.sent(data)
+
+    def received(self, data: bytes) -> None:
+        """Pass it on."""
+        for tap in self._taps:
+            tap.received(data)
