@@ -109,13 +109,23 @@ class ConnectionLostError(EngineError):
     ----------
     said
         Whether the server announced it (BYE).
+    expired
+        Whether it said that the session's token has ended.
     """
 
     exit_code = ExitCode.CONNECTION_LOST
 
-    def __init__(self, message: str, *, side: Party | None = None, said: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        side: Party | None = None,
+        said: bool = False,
+        expired: bool = False,
+    ) -> None:
         super().__init__(message, side=side)
         self.said = said
+        self.expired = expired
 
 
 class FolderGoneError(ConnectionLostError):

@@ -270,7 +270,7 @@ class Run:
             except ConnectionLostError as error:
                 self._drop()
                 moved = self.tracker.dealt_with > before
-                if moved and self._token_is_over(error.side):
+                if moved and (error.expired or self._token_is_over(error.side)):
                     # Servers end a session with its token: no failure, and nothing to wait for.
                     failures = 0
                     self._output.log("info", f"{error.message}; its token's time is over")

@@ -57,7 +57,8 @@ def test_auto_goes_down_the_list_only_by_what_is_announced(
     for expected in order:
         assert _chosen(" ".join(offered), binding=binding, proven=proven) == expected
         offered.remove(expected)
-    # What is left: EXTERNAL and tokens, which are never chosen for a password, and -PLUS where nothing can be bound.
+    # What is left: EXTERNAL and what carries tokens, which are never chosen for a password, and
+    # -PLUS where nothing can be bound.
     assert _chosen(" ".join(offered), binding=binding, other="LOGINDISABLED") is None
     command = choose(frozenset(), authentication=_authentication(), binding=binding, proven=proven)
     assert command is not None
@@ -72,7 +73,7 @@ def test_an_administrator_leaves_out_what_cannot_name_the_mailbox() -> None:
 
 @pytest.mark.parametrize("proven", [True, False])
 def test_a_token_is_never_sent_as_a_password(*, proven: bool) -> None:
-    oauth2 = {"oauth2": {"grant": "StaticToken"}}
+    oauth2: dict[str, Any] = {"oauth2": {"grant": "StaticToken"}}
     assert _chosen(_EVERYTHING, proven=proven, **oauth2) == "OAUTHBEARER"
     assert _chosen("PLAIN LOGIN XOAUTH2", proven=proven, **oauth2) == "XOAUTH2"
     assert _chosen("SCRAM-SHA-256 PLAIN LOGIN EXTERNAL", proven=proven, **oauth2) is None

@@ -146,6 +146,7 @@ def test_words_are_shown_but_neither_secrets_nor_control_characters() -> None:
         ({"expires_in": "3599", "token_type": "bearer"}, 3599, None),
         ({"expires_in": 3599.7}, 3599, None),
         ({"expires_in": -5}, 0, None),
+        ({"expires_in": 0}, 0, None),
         ({"expires_in": 10**30}, 86400 * 366, None),
         ({"refresh_token": "new"}, None, b"new"),
         ({"refresh_token": "no token"}, None, None),

@@ -122,7 +122,7 @@ def test_a_service_account(client: str | None) -> None:
     assert (header["alg"], header["kid"]) == ("RS256", "key1")
     claims = jwt.decode(
         form["assertion"],
-        _RSA.key.public_key(),  # type: ignore[arg-type]  # RSA
+        _RSA.key.public_key(),
         algorithms=["RS256"],
         audience=request.url,
         options={"verify_exp": False, "verify_iat": False},

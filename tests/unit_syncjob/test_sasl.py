@@ -93,8 +93,8 @@ def test_rfc_7628_section_4() -> None:
         "YXRpb24iOiJodHRwczovL2V4YW1wbGUuY29tLy53ZWxsLWtub3duL29wZW5pZC1jb25maWd1cmF0aW9uIn0="
     )
     assert exchange.answer(challenge) == b"\x01"
-    assert exchange.refusal == "status invalid_token, scope example_scope"
-    assert not exchange.complete
+    refusal = "status invalid_token, scope example_scope"
+    assert (exchange.refusal, exchange.complete) == (refusal, False)
     assert exchange.answer(challenge) is None
 
 

@@ -234,7 +234,8 @@ def farewell_error(status: StatusText, *, side: Party) -> ThrottledError | Conne
     message = f"{side}: the server ended the session: {status.text}"
     if status.meaning is Meaning.THROTTLED:
         return ThrottledError(message, side=side, retry_after_seconds=status.retry_after_seconds)
-    return ConnectionLostError(message, side=side, said=True)
+    expired = status.meaning is Meaning.EXPIRED
+    return ConnectionLostError(message, side=side, said=True, expired=expired)
 
 
 def status_error(
@@ -250,5 +251,5 @@ def status_error(
         )
     if status.meaning is Meaning.EXPIRED and not command.startswith(("AUTHENTICATE", "LOGIN")):
         # A session whose token has ended is of no more use; a new one has a new token.
-        return ConnectionLostError(message, side=side, said=True)
+        return ConnectionLostError(message, side=side, said=True, expired=True)
     return CommandRefusedError(command, side=side, code=status.code, text=status.text, bad=bad)

@@ -134,7 +134,8 @@ class _Reader:
             raise self._none("what it gives is no token")
         if kind is not None and str(kind).lower() != "bearer":
             raise self._none(f"token_type is {self._shown(kind)} and not Bearer")
-        lifetime = parsed.get("expires_in")
+        # The library takes 0 for an absent value.
+        lifetime = 0 if fields.get("expires_in") in (0, "0") else parsed.get("expires_in")
         renewed = parsed.get("refresh_token")
         good = isinstance(renewed, str) and is_token(renewed)
         return Issued(
