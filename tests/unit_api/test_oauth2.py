@@ -82,13 +82,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("http", {"oauth2": {"tokenURL": "http://login.example.org/"}}, "'http://login.example.org/'"),
     ("a user in the URL", {"oauth2": {"tokenURL": "https://a:b@c.example/"}}, "no user"),
     ("a fragment", {"oauth2": {"tokenURL": f"{_URL}#x"}}, "no fragment"),
-    ("a line break", {"oauth2": {"tokenURL": f"{_URL}\n"}}, "https URL"),
+    ("a line break", {"oauth2": {"tokenURL": f"{_URL}\n"}}, "https"),
     ("two scopes in one", {"oauth2": {"scopes": ["a b"]}}, "an item of its own"),
     ("an unknown grant", {"oauth2": {"grant": "Password"}}, "ClientCredentials"),
 ]
 
 
-def _authentication(**changes: Any) -> dict[str, Any]:
+def authentication(**changes: Any) -> dict[str, Any]:
+    """Return a login by refresh token; ``changes`` are laid over it."""
     return merged({"secretRef": {"name": "x"}, "oauth2": _REFRESH}, changes)
 
 
@@ -112,7 +113,7 @@ def test_a_password_is_read_from_its_key() -> None:
 @pytest.mark.parametrize(("changes", "cure"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_a_contradiction_is_refused(changes: dict[str, Any], cure: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Authentication.model_validate(_authentication(**changes))
+        Authentication.model_validate(authentication(**changes))
     (error,) = caught.value.errors()
     assert cure in error["msg"]
 
@@ -122,7 +123,7 @@ def test_the_same_rules_are_there_for_the_api_server() -> None:
     messages = {rule["message"] for s in schemas for rule in s["x-kubernetes-validations"]}
     for _, changes, _ in BAD:
         with pytest.raises(ValidationError) as caught:
-            Authentication.model_validate(_authentication(**changes))
+            Authentication.model_validate(authentication(**changes))
         (error,) = caught.value.errors()
         # What concerns one field alone is a rule of that field's schema.
         if error["type"] == "value_error" and error["loc"] in {(), ("secretRef",), ("oauth2",)}:

@@ -62,6 +62,15 @@ class Tokens:
 
     A rotated refresh token (RFC 6749 section 6) is kept in memory for the run: a pod cannot write
     its Secret.
+
+    Parameters
+    ----------
+    ca_pem
+        CA certificates to trust for the token endpoint instead of the system's.
+    proxy
+        The URL of a proxy that the endpoint is asked through, with its credentials.
+    post
+        What asks the endpoint; tests have their own.
     """
 
     def __init__(  # noqa: PLR0913  what tokens are made from
@@ -72,6 +81,7 @@ class Tokens:
         *,
         side: Side,
         ca_pem: str | None = None,
+        proxy: str | None = None,
         clock: Clock | None = None,
         post: Post | None = None,
     ) -> None:
@@ -80,6 +90,7 @@ class Tokens:
         self._read = read
         self._side = side
         self._ca_pem = ca_pem
+        self._proxy = proxy
         self._clock = clock or Clock()
         self._post = post or self._post_over_tls
         self._lock = threading.Lock()
@@ -209,4 +220,4 @@ class Tokens:
     def _post_over_tls(self, request: TokenRequest, stop: Stop) -> Answer:
         from mailsync_syncjob.oauth2.post import Route, post  # noqa: PLC0415
 
-        return post(request, Route(self._ca_pem), side=self._side, stop=stop)
+        return post(request, Route(self._ca_pem, self._proxy), side=self._side, stop=stop)
