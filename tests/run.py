@@ -11,6 +11,7 @@ from tests.cluster.packages import ensure
 from tests.cluster.providers import provider
 from tests.cluster.shell import ToolingError, say, step
 from tests.images.build import build
+from tests.support import authorization
 
 __all__ = ["GROUPS", "main", "selection"]
 
@@ -55,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(skipped: set[str], arguments: list[str]) -> int:
     if not {"servers", "crash"} <= skipped:
         ensure(*_SERVERS)
+    if "servers" not in skipped:
+        authorization.install()
     if "cluster" in skipped:
         return _pytest(arguments)
     cluster = provider()

@@ -69,6 +69,8 @@ class Reason(StrEnum):
     CONNECTION_LOST = "ConnectionLost"
     TLS_POLICY_NOT_MET = "TLSPolicyNotMet"
     CREDENTIALS_REFUSED = "CredentialsRefused"
+    TOKEN_REFUSED = "TokenRefused"  # noqa: S105  a reason, not a token
+    TOKEN_REVOKED = "TokenRevoked"  # noqa: S105  as above
     INVALID_CONFIGURATION = "InvalidConfiguration"
     MAILBOX_LOCKED = "MailboxLocked"
     SAFETY_STOP = "SafetyStop"

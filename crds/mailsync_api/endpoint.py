@@ -13,8 +13,10 @@ from pydantic import Field, model_validator
 
 from mailsync_api.authentication import (
     AUTHORIZING_MECHANISMS,
+    TOKEN_MECHANISMS,
     Authentication,
     Mechanism,
+    SecretPart,
     SecretRef,
 )
 from mailsync_api.base import ApiModel, PrintableText
@@ -34,6 +36,7 @@ __all__ = [
     "AUTHORIZING_MECHANISMS",
     "IMAPS_PORT",
     "IMAP_PORT",
+    "TOKEN_MECHANISMS",
     "AccountSpec",
     "Authentication",
     "CaRef",
@@ -42,6 +45,7 @@ __all__ = [
     "EndpointRef",
     "MailAccount",
     "Mechanism",
+    "SecretPart",
     "SecretRef",
     "Server",
     "Side",

@@ -37,6 +37,8 @@ __all__ = [
     "client_certificate_path",
     "client_key_path",
     "password_path",
+    "secret_path",
+    "token_ca_path",
 ]
 
 GROUP: Final = "mailsync.dev"
@@ -91,6 +93,16 @@ TERMINATION_MESSAGE_BYTES: Final = 3072
 def password_path(side: str) -> str:
     """Return the file with the password of ``source`` or ``destination`` in the Job's pod."""
     return f"{SECRETS_ROOT}/{side}/{PASSWORD_FILE_NAME}"
+
+
+def secret_path(side: str, part: str) -> str:
+    """Return the file with a part (``SecretPart``) of the Secret that a side logs in with."""
+    return f"{SECRETS_ROOT}/{side}/{part}"
+
+
+def token_ca_path(side: str) -> str:
+    """Return the file with the CA certificates for the token endpoint of a side."""
+    return f"{SECRETS_ROOT}/{side}-token-ca/{CA_FILE_NAME}"
 
 
 def ca_path(side: str) -> str:

@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from mailsync_api.spec import Accounts
     from mailsync_operator.snapshot import PodEvent, PodSnapshot
 
-__all__ = ["CA_SUFFIX", "CLIENT_SUFFIX", "Blocker", "find_blocker", "find_job_blocker"]
+__all__ = [
+    "CA_SUFFIX",
+    "CLIENT_SUFFIX",
+    "TOKEN_CA_SUFFIX",
+    "Blocker",
+    "find_blocker",
+    "find_job_blocker",
+]
 
 CA_SUFFIX: Final = "-ca"
 """What the volume with a side's CA certificates has after the side's name."""
 CLIENT_SUFFIX: Final = "-client"
 """The same for the volume with the client certificate."""
+TOKEN_CA_SUFFIX: Final = "-token-ca"  # noqa: S105  a volume's name, not a token
+"""The same for the volume with the CA certificates of the token endpoint."""
 
 _MOUNT: Final = re.compile(
     r'MountVolume\.SetUp failed for volume "(?P<volume>[^"]+)" ?: (?P<why>.*)'
@@ -113,6 +122,7 @@ def _explain(volume: str, why: str, *, namespace: str, accounts: Accounts) -> Bl
         "": _Wanted.of_password,
         CA_SUFFIX: _Wanted.of_ca,
         CLIENT_SUFFIX: _Wanted.of_client,
+        TOKEN_CA_SUFFIX: _Wanted.of_token_ca,
     }
     find = wanted_for.get(volume.removeprefix(side_name))
     if side_name not in set(Side) or find is None:
@@ -137,7 +147,9 @@ class _Wanted:
         ref = account.authentication.secret_ref
         if ref is None:  # the spec changed since the pod was made
             return cls("object", "?", "?", "password")
-        return cls("Secret", ref.name, ref.password_key, "password")
+        keys = '" or "'.join(account.authentication.secret_keys.values())
+        purpose = "OAuth2 credentials" if account.authentication.oauth2 else "password"
+        return cls("Secret", ref.name, keys, purpose)
 
     @classmethod
     def of_ca(cls, account: MailAccount) -> _Wanted:
@@ -145,6 +157,15 @@ class _Wanted:
         if ref is None:  # the spec changed since the pod was made
             return cls("object", "?", "?", "CA certificates")
         return cls(ref.kind.value, ref.name, ref.key, "CA certificates")
+
+    @classmethod
+    def of_token_ca(cls, account: MailAccount) -> _Wanted:
+        oauth2 = account.authentication.oauth2
+        ref = oauth2.ca_ref if oauth2 else None
+        purpose = "CA certificates for the token endpoint"
+        if ref is None:  # as above
+            return cls("object", "?", "?", purpose)
+        return cls(ref.kind.value, ref.name, ref.key, purpose)
 
     @classmethod
     def of_client(cls, account: MailAccount) -> _Wanted:

@@ -11,6 +11,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from mailsync_api.endpoint import MailAccount, Server
     from mailsync_syncjob.clientcert import ClientCertificate
+    from mailsync_syncjob.oauth2.tokens import Tokens
     from mailsync_syncjob.party import Party
 
 __all__ = ["Endpoint", "Password", "Target"]
@@ -67,12 +68,19 @@ class Endpoint(Target):
 
     account: MailAccount
     password: Password | None
-    """None where none is needed (mechanism External)."""
+    """None where none is needed (mechanism External, or tokens)."""
+    tokens: Tokens | None = field(default=None, kw_only=True)
+    """Where the tokens come from, where the account logs in with them."""
 
     @property
     @override
     def masked_words(self) -> tuple[str, ...]:
-        """What must not be repeated from a server's words: the password, also as it was sent."""
+        """What must not be repeated from a server's words: the password, also as it was sent.
+
+        With tokens it is the one that was taken last.
+        """
+        if self.tokens is not None:
+            return self.tokens.masked_words
         if self.password is None:
             return ()
         password = self.password.reveal()

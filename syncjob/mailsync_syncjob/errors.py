@@ -12,6 +12,7 @@
     ├── OverQuotaError            73  the destination is full
     ├── TLSPolicyError            76  no connection as safe as the policy demands
     ├── CredentialsError          77  a server refused the credentials
+    │   └── TokenRefusedError     77  a mail server refused an access token
     ├── ProtocolError             81  a server broke the protocol, or attacks
     ├── InterruptedRunError      143  SIGTERM
     └── CommandRefusedError       70  one command was answered NO or BAD; mostly handled
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from mailsync_api.conditions import Reason
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 
 if TYPE_CHECKING:
-    from mailsync_api.conditions import Reason
     from mailsync_syncjob.party import Party
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ProtocolError",
     "TLSPolicyError",
     "ThrottledError",
+    "TokenRefusedError",
     "UnreachableError",
     "UsageError",
 ]
@@ -107,13 +109,23 @@ class ConnectionLostError(EngineError):
     ----------
     said
         Whether the server announced it (BYE).
+    expired
+        Whether it said that the session's token has ended.
     """
 
     exit_code = ExitCode.CONNECTION_LOST
 
-    def __init__(self, message: str, *, side: Party | None = None, said: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        side: Party | None = None,
+        said: bool = False,
+        expired: bool = False,
+    ) -> None:
         super().__init__(message, side=side)
         self.said = said
+        self.expired = expired
 
 
 class FolderGoneError(ConnectionLostError):
@@ -145,6 +157,21 @@ class CredentialsError(EngineError):
     """The server refused the credentials; the same ones are never tried twice."""
 
     exit_code = ExitCode.CREDENTIALS
+
+
+class TokenRefusedError(CredentialsError):
+    """The mail server refused an access token.
+
+    Attributes
+    ----------
+    fresh
+        Whether the token was got for this login. One that was older may have ended or been revoked
+        since, so that a login with a new one is worth a try.
+    """
+
+    def __init__(self, message: str, *, side: Party, fresh: bool) -> None:
+        super().__init__(message, side=side, reason=Reason.TOKEN_REFUSED)
+        self.fresh = fresh
 
 
 class ProtocolError(EngineError):

@@ -25,17 +25,19 @@ from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password, Target
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError
+from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.probe.survey import survey
 from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from mailsync_api.base import ApiModel
-    from mailsync_api.endpoint import MailAccount, Server, TLSPolicy
+    from mailsync_api.endpoint import MailAccount, SecretPart, Server, TLSPolicy
+    from mailsync_api.oauth2 import OAuth2
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.party import Party
 
@@ -168,12 +170,35 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
-    password = None
-    if account.authentication.secret_ref is not None:
-        path = names.password_path(side)
-        password = Password(_read(path, "the password", party=side, root=root))
+
+    def read(path: str, what: str) -> bytes:
+        return _read(path, what, party=side, root=root)
+
+    password = tokens = None
+    if account.authentication.oauth2 is not None:
+        tokens = _tokens(side, account, account.authentication.oauth2, read)
+    elif account.authentication.secret_ref is not None:
+        password = Password(read(names.password_path(side), "the password"))
     ca_pem, client = _certificates(side, account.tls, root=root)
-    return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
+    return Endpoint(
+        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+    )
+
+
+def _tokens(
+    side: Side, account: MailAccount, oauth2: OAuth2, read: Callable[[str, str], bytes]
+) -> Tokens:
+    def part(wanted: SecretPart) -> bytes:
+        # At each request anew: the kubelet brings a changed Secret into a running pod.
+        return read(names.secret_path(side, wanted), f"the {wanted} of the login")
+
+    for wanted in account.authentication.secret_keys:
+        part(wanted)  # what is missing is said before anything is connected to
+    ca_pem = None
+    if oauth2.ca_ref is not None:
+        ca = read(names.token_ca_path(side), "the CA certificates of the token endpoint")
+        ca_pem = ca.decode("utf-8", "replace")
+    return Tokens(account, oauth2, part, side=side, ca_pem=ca_pem)
 
 
 def _certificates(

@@ -19,13 +19,15 @@ from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.errors import ConfigurationError
+from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.runner import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailsync_api.endpoint import MailAccount
+    from mailsync_api.endpoint import MailAccount, SecretPart
+    from mailsync_api.oauth2 import OAuth2
 
 __all__ = ["Manifests", "load"]
 
@@ -86,8 +88,11 @@ class Manifests:
             return self._entry(place, key, directory=directory, wanted_by=wanted_by)
 
         secret, tls = account.authentication.secret_ref, account.tls
-        password = None
-        if secret is not None:
+        password = tokens = None
+        if (oauth2 := account.authentication.oauth2) is not None and secret is not None:
+            reader = _TokenReader(account, entry)
+            tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=reader.ca_pem(oauth2))
+        elif secret is not None:
             password = Password(
                 entry(secret.name, secret.password_key, field="authentication.secretRef")
             )
@@ -102,7 +107,9 @@ class Manifests:
                 for key in (own.cert_key, own.key_key)
             )
             client = ClientCertificate(*parts)
-        return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
+        return Endpoint(
+            side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+        )
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str
@@ -127,6 +134,31 @@ class Manifests:
         if not value:
             raise ConfigurationError(f"{wanted_by}: the entry {key!r} of {kind} {plain} is empty")
         return value
+
+
+class _TokenReader:
+    """What tokens are made from, read anew each time: files in a directory may be changed."""
+
+    def __init__(self, account: MailAccount, entry: Callable[..., bytes]) -> None:
+        self._authentication = account.authentication
+        self._entry = entry
+        for part in self._authentication.secret_keys:
+            self.part(part)  # what is missing is said before anything is connected to
+
+    def part(self, part: SecretPart) -> bytes:
+        """Return a part of the login's Secret."""
+        ref = self._authentication.secret_ref
+        key = self._authentication.secret_keys[part]
+        return self._entry(ref.name if ref else "", key, field="authentication.secretRef")
+
+    def ca_pem(self, oauth2: OAuth2) -> str | None:
+        """Return the CA certificates for the token endpoint."""
+        ca = oauth2.ca_ref
+        if ca is None:
+            return None
+        kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
+        found = self._entry(ca.name, ca.key, field="authentication.oauth2.caRef", kind=kind)
+        return found.decode("utf-8", "replace")
 
 
 def load(sources: Sequence[tuple[str, str]]) -> Manifests:

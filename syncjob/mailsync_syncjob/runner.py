@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Clock, Stop
     from mailsync_syncjob.output import Output
+    from mailsync_syncjob.party import Party
 
 __all__ = ["Endpoints", "Run"]
 
@@ -235,6 +236,8 @@ class Run:
         with ThreadPoolExecutor(max_workers=2) as pool:
             futures = [pool.submit(open_session, e, connector=self._connector) for e in ends]
         errors = [future.exception() for future in futures]
+        for notice in (n for end in ends if end.tokens for n in end.tokens.notices()):
+            self._output.log("info", notice)
         opened = [f.result() for f, error in zip(futures, errors, strict=True) if error is None]
         for session in opened:
             self._say_session(session)
@@ -266,7 +269,13 @@ class Run:
                 return work()
             except ConnectionLostError as error:
                 self._drop()
-                failures = 1 if self.tracker.dealt_with > before else failures + 1
+                moved = self.tracker.dealt_with > before
+                if moved and (error.expired or self._token_is_over(error.side)):
+                    # Servers end a session with its token: no failure, and nothing to wait for.
+                    failures = 0
+                    self._output.log("info", f"{error.message}; its token's time is over")
+                    continue
+                failures = 1 if moved else failures + 1
                 if failures > _RECONNECTS:
                     raise ConnectionLostError(
                         f"{error.message}; {_RECONNECTS} attempts to go on did not help",
@@ -275,6 +284,10 @@ class Run:
                 wait = min(_FIRST_WAIT * 2 ** (failures - 1), _LONGEST_WAIT)
                 self._output.log("warning", f"{error.message}; connecting again in {wait:.0f} s")
                 self._stop.pause(wait)
+
+    def _token_is_over(self, side: Party | None) -> bool:
+        ends = (self._endpoints.source, self._endpoints.destination)
+        return any(end.side is side and end.tokens and end.tokens.over for end in ends)
 
     def _drop(self) -> None:
         if self._sessions is not None:

@@ -24,6 +24,11 @@ _QUOTA_WORDS: Final = re.compile(
     r"over ?quota|quota exceeded|exceed\w* (the )?quota|mailbox (is )?full|disk quota",
     re.IGNORECASE,
 )
+# Microsoft's word for it is AccessTokenExpired; EXPIRED is RFC 5530's code.
+_EXPIRED_WORDS: Final = re.compile(
+    r"(access|bearer) ?token ?(has |is )?expired|session (was |has been |is )?invalidated",
+    re.IGNORECASE,
+)
 _UNSHOWABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffef]+")
 # LIMIT is none of them: it may speak of one message that is too large (Dovecot does).
 _THROTTLE_CODES: Final = frozenset({"THROTTLED"})
@@ -34,6 +39,7 @@ class Meaning(Enum):
 
     THROTTLED = "throttled"
     OVER_QUOTA = "over quota"
+    EXPIRED = "expired"
     OTHER = "other"
 
 
@@ -64,6 +70,8 @@ class StatusText:
             return Meaning.THROTTLED
         if _QUOTA_WORDS.search(self.text):
             return Meaning.OVER_QUOTA
+        if self.code == "EXPIRED" or _EXPIRED_WORDS.search(self.text):
+            return Meaning.EXPIRED
         return Meaning.OTHER
 
 

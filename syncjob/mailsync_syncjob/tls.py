@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from mailsync_syncjob.party import Party
 
 __all__ = [
+    "certificate_reason",
     "check_pin",
     "clear_text_facts",
     "client_certificate_error",
     "make_context",
     "policy_error",
     "server_name",
+    "speaks_no_tls",
     "tls_facts",
 ]
 
@@ -79,8 +81,14 @@ def make_context(
     ca_pem: str | None,
     side: Party,
     client: ClientCertificate | None = None,
+    where: str | None = None,
 ) -> ssl.SSLContext:
     """Return the context that enforces a policy, but for its pins: see ``check_pin``.
+
+    Parameters
+    ----------
+    where
+        The field that the policy is of; by default the side's own ``tls``.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def make_context(
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST
     if policy.verify is not TLSVerify.NONE:
-        _load_trust(context, ca_pem=ca_pem, side=side)
+        _load_trust(context, ca_pem=ca_pem, side=side, where=where or f"{side}.tls")
     if client is not None:
         load_client_certificate(context, client, side=side)
     return context
@@ -118,7 +126,7 @@ def _set_ciphers(context: ssl.SSLContext, policy: TLSPolicy, *, side: Party) -> 
         ) from None
 
 
-def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Party) -> None:
+def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Party, where: str) -> None:
     if ca_pem is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         return
@@ -126,12 +134,22 @@ def _load_trust(context: ssl.SSLContext, *, ca_pem: str | None, side: Party) -> 
         context.load_verify_locations(cadata=ca_pem)
     except (ssl.SSLError, ValueError) as error:
         raise ConfigurationError(
-            f"{side}.tls.caRef: no PEM certificates could be read from it ({_words(error)}): "
+            f"{where}.caRef: no PEM certificates could be read from it ({_words(error)}): "
             "it must hold one or several CERTIFICATE blocks",
             side=side,
         ) from None
     # What a user names is trusted as it is, whether a root, an intermediate or the server's own.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+
+
+def certificate_reason(error: ssl.SSLCertVerificationError) -> Reason:
+    """Return why a certificate was not accepted."""
+    return _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
+
+
+def speaks_no_tls(error: ssl.SSLError) -> bool:
+    """Return whether what came was no TLS at all."""
+    return error.reason in _NOT_TLS
 
 
 def server_name(endpoint: Target) -> str:
@@ -145,7 +163,7 @@ def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
     where = f"{endpoint.side} {endpoint.address}"
     policy = endpoint.account.tls
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = _VERIFY_REASONS.get(error.verify_code, Reason.CERTIFICATE_NOT_TRUSTED)
+        reason = certificate_reason(error)
         words = _certificate_words(
             reason, name=name, said=error.verify_message, level=policy.security_level
         )
@@ -154,7 +172,7 @@ def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
         )
     if (refused := client_certificate_error(error, endpoint=endpoint)) is not None:
         return refused
-    if error.reason in _NOT_TLS:
+    if speaks_no_tls(error):
         return TLSPolicyError(
             f"{where} does not speak TLS: for a server that starts in clear text choose "
             "tls.mode StartTLS (usually port 143); no credentials were sent",

@@ -12,6 +12,9 @@ from tests.support.builders import manifest
 from tests.support.kube import Kube, KubeObject
 from tests.support.release import Release
 from tests.unit_api.test_models import BAD
+from tests.unit_api.test_oauth2 import BAD as BAD_OAUTH2
+from tests.unit_api.test_oauth2 import GOOD as GOOD_OAUTH2
+from tests.unit_api.test_oauth2 import authentication
 
 pytestmark = pytest.mark.cluster
 
@@ -39,6 +42,28 @@ def test_bad_input_is_refused_by_field(kube: Kube, spec: dict[str, Any], field: 
     with pytest.raises(CommandError) as caught:
         dry_run(kube, manifest(**spec))
     assert field in caught.value.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"), [bad[1:] for bad in BAD_OAUTH2], ids=[bad[0] for bad in BAD_OAUTH2]
+)
+def test_contradictions_about_tokens_are_refused(
+    kube: Kube, changes: dict[str, Any], cure: str
+) -> None:
+    login = {"secretRef": None, **authentication(**changes)}
+    with pytest.raises(CommandError) as caught:
+        dry_run(kube, manifest(source={"authentication": login}))
+    assert "spec.source.authentication" in caught.value.output
+    assert cure in caught.value.output
+
+
+@pytest.mark.parametrize(("oauth2", "keys", "_read"), GOOD_OAUTH2)
+def test_each_grant_is_accepted(
+    kube: Kube, oauth2: dict[str, Any], keys: dict[str, str], _read: object
+) -> None:
+    login = {"secretRef": {"name": "x", **keys}, "oauth2": oauth2}
+    stored = dry_run(kube, manifest(source={"authentication": login}))
+    assert stored["spec"]["source"]["authentication"]["oauth2"] == oauth2
 
 
 def test_defaults_are_visible_in_the_stored_object(kube: Kube) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mailsync_api.endpoint import Mechanism
+from mailsync_api.oauth2 import Grant
 from mailsync_syncjob.imap.scram import MAX_ITERATIONS, MIN_ITERATIONS
 from tests.support.builders import mailsync
 
@@ -33,9 +34,9 @@ def test_a_manifest_is_valid(spec: dict[str, Any]) -> None:
     mailsync(**sides)
 
 
-def test_every_mechanism_is_in_the_table() -> None:
+def test_every_mechanism_and_grant_is_in_its_table() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", _TEXT, re.MULTILINE)
-    assert set(rows) == {mechanism.value for mechanism in Mechanism}
+    assert sorted(rows) == sorted([*Mechanism, *Grant])
 
 
 def test_the_figures_are_those_of_the_code() -> None:

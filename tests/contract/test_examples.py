@@ -29,8 +29,11 @@ def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
 
 
 def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
-    secret = account.authentication.secret_ref
-    keys = {("Secret", secret.name, secret.password_key)} if secret else set()
+    login = account.authentication
+    name = login.secret_ref.name if login.secret_ref else ""
+    keys = {("Secret", name, key) for key in login.secret_keys.values()}
+    if login.oauth2 and (ca := login.oauth2.ca_ref):
+        keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     if account.tls and (ca := account.tls.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     return keys

@@ -37,6 +37,8 @@ class Account:
     tls: dict[str, Any] = field(default_factory=lambda: {"mode": "Implicit"})
     authentication: dict[str, Any] = field(default_factory=dict)
     """Laid over what the account has of it anyway."""
+    files: dict[str, str] = field(default_factory=dict)
+    """More files of its Secrets, by what follows the side in their paths: ``/token``, say."""
 
     @classmethod
     def at(cls, server: Dovecot, user: str, password: str, **tls: Any) -> Account:
@@ -95,6 +97,10 @@ class Engine:
             ):
                 (directory / folder).mkdir(exist_ok=True)
                 (directory / folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+            for name, text in account.files.items():
+                path = directory / f"{side}{name}"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text)
         base = {
             "namespace": "test",
             "name": "mailbox",

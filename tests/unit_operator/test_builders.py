@@ -70,6 +70,31 @@ _FULL: dict[str, Any] = {
 }
 
 
+_TOKENS: dict[str, Any] = {
+    "source": {
+        "authentication": {
+            "secretRef": {"name": "delegated", "passwordKey": None, "clientSecretKey": "secret"},
+            "oauth2": {
+                "grant": "RefreshToken",
+                "tokenURL": "https://login.example.org/token",
+                "clientID": "app$(HOME)",
+                "caRef": {"kind": "Secret", "name": "token-ca", "key": "ca"},
+            },
+        }
+    },
+    "destination": {
+        "tls": {"mode": "None"},
+        "authentication": {
+            "mechanism": "XOAuth2",
+            "secretRef": {"name": "google", "serviceAccountKey": "robot.json"},
+            "oauth2": {"grant": "JWTBearer", "caRef": {"name": "token-ca"}},
+        },
+    },
+}
+
+_GOLDENS = [("job-plain", {}), ("job-everything", _FULL), ("job-tokens", _TOKENS)]
+
+
 def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
     spec, error = read_spec(mailsync.spec)
     assert spec is not None, error
@@ -93,7 +118,7 @@ def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("golden", "spec"), [("job-plain", {}), ("job-everything", _FULL)])
+@pytest.mark.parametrize(("golden", "spec"), _GOLDENS)
 def test_golden(golden: str, spec: dict[str, Any]) -> None:
     text = yaml.safe_dump(built(mailsync_object(**spec)), sort_keys=True, allow_unicode=True)
     path = _DATA / f"{golden}.yaml"
@@ -147,6 +172,27 @@ def test_files_are_where_the_engine_looks_for_them() -> None:
 def test_nothing_of_a_secret_but_its_name_is_in_the_job() -> None:
     volumes = {v["name"]: v for v in pod_spec(built(mailsync_object(**_FULL)))["volumes"]}
     assert volumes["source"]["secret"]["items"] == [{"key": "alice", "path": "password"}]
+
+
+def test_a_side_with_tokens_mounts_what_its_grant_reads() -> None:
+    spec = pod_spec(built(mailsync_object(**_TOKENS)))
+    items = {
+        volume["name"]: {item["key"]: item["path"] for item in source["items"]}
+        for volume in spec["volumes"]
+        if (source := volume.get("secret") or volume.get("configMap"))
+    }
+    assert items == {
+        "source": {"token": "token", "secret": "client-secret"},
+        "source-token-ca": {"ca": "ca.crt"},
+        "destination": {"robot.json": "service-account.json"},
+        # The token endpoint is verified, whatever the mail server's policy.
+        "destination-token-ca": {"ca.crt": "ca.crt"},
+    }
+    [container] = spec["containers"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    for side in ("source", "destination"):
+        assert names.token_ca_path(side).rpartition("/")[0] in mounts
+        assert names.secret_path(side, "token").rpartition("/")[0] in mounts
 
 
 def test_failure_rules_come_in_an_order_that_the_first_hit_decides() -> None:

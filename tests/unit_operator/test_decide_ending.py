@@ -131,6 +131,18 @@ def test_a_tls_failure_says_so_in_its_condition() -> None:
     assert condition_of(decision.status, ConditionType.STALLED).reason == found.reason
 
 
+def test_a_revoked_token_stalls_with_its_reason() -> None:
+    words = "source: the token endpoint https://l.example/token refused the refresh token"
+    told = verdict(
+        ExitCode.CREDENTIALS, reason=Reason.TOKEN_REVOKED, side=Side.SOURCE, message=words
+    )
+    decision = failed(ExitCode.CREDENTIALS, told=told)
+    assert state(decision.status) == ("False", Reason.TOKEN_REVOKED)
+    stalled = condition_of(decision.status, ConditionType.STALLED)
+    assert (stalled.status, stalled.reason) == (ConditionStatus.TRUE, Reason.TOKEN_REVOKED)
+    assert words in stalled.message
+
+
 def test_the_wait_of_a_throttling_server_is_kept() -> None:
     told = verdict(ExitCode.THROTTLED, retry_after_seconds=1800)
     decision = failed(ExitCode.THROTTLED, told=told)

@@ -100,6 +100,41 @@ def test_what_is_missing_is_named(event: tuple[str, str], reason: Reason, words:
     assert condition_of(decision.status, ConditionType.SUCCEEDED).message == ready.message
 
 
+@pytest.mark.parametrize(
+    ("event", "reason", "words"),
+    [
+        (
+            ("source", "references non-existent secret key: secret"),
+            Reason.SECRET_KEY_NOT_FOUND,
+            ['Secret "source-password" with the OAuth2 credentials', '"token" or "secret"'],
+        ),
+        (
+            ("source-token-ca", 'configmap "trust" not found'),
+            Reason.CONFIG_MAP_NOT_FOUND,
+            ['ConfigMap "trust" with the CA certificates for the token endpoint of the source'],
+        ),
+    ],
+)
+def test_what_a_token_lacks_is_named(
+    event: tuple[str, str], reason: Reason, words: list[str]
+) -> None:
+    oauth2 = {
+        "grant": "RefreshToken",
+        "tokenURL": "https://login.example.org/token",
+        "clientID": "app",
+        "caRef": {"name": "trust"},
+    }
+    authentication = {"secretRef": {"clientSecretKey": "secret"}, "oauth2": oauth2}
+    mailsync = in_run(source={"authentication": authentication})
+    events = (mount_event(*event),)
+    decision = decide(
+        observe(mailsync, jobs=(job(mailsync),), pods=(pod(mailsync),), pod_events=events)
+    )
+    ready = condition_of(decision.status, ConditionType.READY)
+    assert (ready.status, ready.reason) == (ConditionStatus.FALSE, reason)
+    assert all(word in ready.message for word in words), ready.message
+
+
 def test_both_missing_secrets_are_named_at_once() -> None:
     mailsync = in_run()
     events = (

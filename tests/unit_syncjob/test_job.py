@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,27 @@ def test_the_client_certificates_files_are_read(tmp_path: Path) -> None:
     (folder / names.CLIENT_KEY_FILE_NAME).write_text("private")
     found = read_endpoint(Side.SOURCE, MailAccount.model_validate(wire), root=tmp_path)
     assert found.client_certificate == ClientCertificate(b"certificate", b"private")
+
+
+def test_what_a_token_needs_is_read_from_files(tmp_path: Path) -> None:
+    oauth2 = {
+        "grant": "RefreshToken",
+        "tokenURL": "https://login.example.org/token",
+        "clientID": "app",
+        "caRef": {"name": "ca"},
+    }
+    keys = {"clientSecretKey": "secret"}
+    wire = account("source", authentication={"oauth2": oauth2, "secretRef": keys})
+    model = MailAccount.model_validate(wire)
+    for name in ("source/token", "source/client-secret", "source-token-ca/ca.crt"):
+        with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path / name))):
+            read_endpoint(Side.SOURCE, model, root=tmp_path)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("hush")
+    end = read_endpoint(Side.SOURCE, model, root=tmp_path)
+    assert end.password is None
+    assert end.tokens is not None
+    assert "hush" not in repr(end)
 
 
 def test_the_verdict_fits_the_termination_message(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from mailsync_api.endpoint import Side
+from mailsync_api.endpoint import SecretPart, Side
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.manifests import Manifests, load
 from tests.support.builders import manifest
@@ -89,6 +89,44 @@ def test_a_ca_comes_from_its_config_map() -> None:
         {**config_map, "data": {"ca.crt": "PEM"}},
     )
     assert manifests.endpoints(manifests.mailsyncs[0], directory=None).source.ca_pem == "PEM"
+
+
+_OAUTH2 = {
+    "grant": "ClientCredentials",
+    "tokenURL": "https://login.example.org/token",
+    "clientID": "app",
+    "caRef": {"name": "trust"},
+}
+_TRUST = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "trust"},
+    "data": {"ca.crt": "PEM"},
+}
+
+
+def test_what_a_token_needs_comes_from_the_secret(tmp_path: Path) -> None:
+    with_tokens = manifest(source={"authentication": {"oauth2": _OAUTH2}})
+    lacking = _load(with_tokens, *_SECRETS, _TRUST)
+    with pytest.raises(ConfigurationError, match=r"secretRef: .* no key 'clientSecret'"):
+        lacking.endpoints(lacking.mailsyncs[0], directory=None)
+    secret = _secret("source-password", stringData={"clientSecret": "hush"})
+    without_ca = _load(with_tokens, secret, _SECRETS[1])
+    with pytest.raises(ConfigurationError, match=r"oauth2\.caRef: no ConfigMap trust"):
+        without_ca.endpoints(without_ca.mailsyncs[0], directory=None)
+    manifests = _load(with_tokens, secret, _SECRETS[1], _TRUST)
+    source = manifests.endpoints(manifests.mailsyncs[0], directory=None).source
+    assert source.tokens is not None
+    assert source.tokens._read(SecretPart.CLIENT_SECRET) == b"hush"
+    assert "hush" not in repr(source)
+    # A file in a directory goes before, as it is at each request.
+    file = tmp_path / "source-password" / "clientSecret"
+    file.parent.mkdir()
+    file.write_text("first")
+    source = manifests.endpoints(manifests.mailsyncs[0], directory=tmp_path).source
+    assert source.tokens is not None
+    file.write_text("second")
+    assert source.tokens._read(SecretPart.CLIENT_SECRET) == b"second"
 
 
 def test_a_secret_of_another_namespace_does_not_count() -> None:

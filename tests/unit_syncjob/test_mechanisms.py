@@ -14,11 +14,14 @@ _UNIQUE = Binding("tls-unique", b"x")
 _END_POINT = Binding("tls-server-end-point", b"x")
 _EVERYTHING = (
     "SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1 CRAM-MD5 PLAIN LOGIN EXTERNAL"
+    " XOAUTH2 OAUTHBEARER"
 )
 
 
 def _authentication(mechanism: str = "Auto", **fields: Any) -> Authentication:
     secret = {} if mechanism == "External" else {"secretRef": {"name": "x"}}
+    if mechanism in {"XOAuth2", "OAuthBearer"}:
+        secret["oauth2"] = {"grant": "StaticToken"}
     return Authentication.model_validate({"mechanism": mechanism, **secret, **fields})
 
 
@@ -54,7 +57,8 @@ def test_auto_goes_down_the_list_only_by_what_is_announced(
     for expected in order:
         assert _chosen(" ".join(offered), binding=binding, proven=proven) == expected
         offered.remove(expected)
-    # What is left: EXTERNAL, which is never chosen, and -PLUS where nothing can be bound.
+    # What is left: EXTERNAL and what carries tokens, which are never chosen for a password, and
+    # -PLUS where nothing can be bound.
     assert _chosen(" ".join(offered), binding=binding, other="LOGINDISABLED") is None
     command = choose(frozenset(), authentication=_authentication(), binding=binding, proven=proven)
     assert command is not None
@@ -67,6 +71,14 @@ def test_an_administrator_leaves_out_what_cannot_name_the_mailbox() -> None:
     assert _chosen("CRAM-MD5 LOGIN", authorizationIdentity="bob") is None
 
 
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_token_is_never_sent_as_a_password(*, proven: bool) -> None:
+    oauth2: dict[str, Any] = {"oauth2": {"grant": "StaticToken"}}
+    assert _chosen(_EVERYTHING, proven=proven, **oauth2) == "OAUTHBEARER"
+    assert _chosen("PLAIN LOGIN XOAUTH2", proven=proven, **oauth2) == "XOAUTH2"
+    assert _chosen("SCRAM-SHA-256 PLAIN LOGIN EXTERNAL", proven=proven, **oauth2) is None
+
+
 @pytest.mark.parametrize(
     ("mechanism", "name"),
     [
@@ -77,6 +89,8 @@ def test_an_administrator_leaves_out_what_cannot_name_the_mailbox() -> None:
         ("ScramSha1", "SCRAM-SHA-1"),
         ("ScramSha256", "SCRAM-SHA-256"),
         ("External", "EXTERNAL"),
+        ("XOAuth2", "XOAUTH2"),
+        ("OAuthBearer", "OAUTHBEARER"),
     ],
 )
 def test_what_is_asked_for_is_used_or_nothing(mechanism: str, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailsync_syncjob.imap.binding import Binding, certificate_hash
-from mailsync_syncjob.imap.sasl import CramMd5, ExchangeError, Identity, external, login, plain
+from mailsync_syncjob.imap.sasl import (
+    CramMd5,
+    ExchangeError,
+    Identity,
+    external,
+    login,
+    oauthbearer,
+    plain,
+    xoauth2,
+)
 from mailsync_syncjob.imap.scram import MAX_ITERATIONS, MIN_ITERATIONS, Scram, prepare
 from tests.support.scram import ScramServer
 
@@ -62,6 +72,61 @@ def test_rfc_4616_section_4() -> None:
     assert plain(Identity(b"tim", b"tanstaaftanstaaf")).first() == b"\0tim\0tanstaaftanstaaf"
     administrator = Identity(b"Kurt", b"xipj3plmq", b"Ursel")
     assert plain(administrator).first() == b"Ursel\0Kurt\0xipj3plmq"
+
+
+_TOKEN = b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
+
+
+def test_rfc_7628_section_4() -> None:
+    exchange = oauthbearer(
+        Identity(b"user@example.com", _TOKEN), host="server.example.com", port=143
+    )
+    assert exchange.first() == (
+        b"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=Bearer "
+        + _TOKEN
+        + b"\x01\x01"
+    )
+    assert exchange.complete
+    # Section 4.3: the reason is acknowledged with ^A, and there is no success after it.
+    challenge = base64.b64decode(
+        "eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIiwic2NvcGUiOiJleGFtcGxlX3Njb3BlIiwib3BlbmlkLWNvbmZpZ3Vy"
+        "YXRpb24iOiJodHRwczovL2V4YW1wbGUuY29tLy53ZWxsLWtub3duL29wZW5pZC1jb25maWd1cmF0aW9uIn0="
+    )
+    assert exchange.answer(challenge) == b"\x01"
+    refusal = "status invalid_token, scope example_scope"
+    assert (exchange.refusal, exchange.complete) == (refusal, False)
+    assert exchange.answer(challenge) is None
+
+
+def test_xoauth2_as_google_describes_it() -> None:
+    exchange = xoauth2(
+        Identity(b"someuser@example.com", b"ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29t")
+    )
+    first = exchange.first()
+    assert first is not None
+    assert base64.b64encode(first) == (
+        b"dXNlcj1zb21ldXNlckBleGFtcGxlLmNvbQFhdXRoPUJlYXJlciB5YTI5LnZGOWRmdDRxbVRjMk52YjNSbGNrQmhkSFJo"
+        b"ZG1semRHRXVZMjl0AQE="
+    )
+    challenge = b'{"status":"401","schemes":"bearer mac","scope":"https://mail.google.com/"}\n'
+    assert exchange.answer(challenge) == b""
+    assert exchange.refusal == "status 401, scope https://mail.google.com/"
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"status": {}, "scope": null}'],
+)
+def test_a_reason_that_is_none_is_acknowledged_all_the_same(challenge: bytes) -> None:
+    exchange = xoauth2(_PENCIL)
+    exchange.first()
+    assert (exchange.answer(challenge), exchange.refusal) == (b"", "")
+
+
+def test_no_name_ends_its_field_in_oauthbearer() -> None:
+    first = oauthbearer(Identity(b"a=b,c", b"t"), host="h", port=1).first()
+    assert first is not None
+    assert first.startswith(b"n,a=a=3Db=2Cc,\x01")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
-from mailsync_api.endpoint import CaRefKind, MailAccount, Side, TLSMode
-from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX
+from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Side, TLSMode
+from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
     from mailsync_api.podtemplate import PodTemplate
@@ -81,7 +81,7 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
 
 
 def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    password = _password_volumes(side, account)
+    password = [*_password_volumes(side, account), *_token_ca_volumes(side, account)]
     if account.tls.mode is TLSMode.NONE:
         return password
     return [*password, *_ca_volumes(side, account), *_client_volumes(side, account)]
@@ -94,14 +94,25 @@ def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     source = k8s.V1SecretVolumeSource(
         secret_name=secret.name,
         default_mode=_SECRET_MODE,
-        # One key only: what else the Secret holds is none of the engine's business.
-        items=[k8s.V1KeyToPath(key=secret.password_key, path=names.PASSWORD_FILE_NAME)],
+        # These keys only: what else the Secret holds is none of the engine's business.
+        items=[
+            k8s.V1KeyToPath(key=key, path=part.value)
+            for part, key in account.authentication.secret_keys.items()
+        ],
     )
     return [k8s.V1Volume(name=side.value, secret=source)]
 
 
 def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    ref = account.tls.ca_ref
+    return _trust_volumes(f"{side}{CA_SUFFIX}", account.tls.ca_ref)
+
+
+def _token_ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    oauth2 = account.authentication.oauth2
+    return _trust_volumes(f"{side}{TOKEN_CA_SUFFIX}", oauth2.ca_ref if oauth2 else None)
+
+
+def _trust_volumes(name: str, ref: CaRef | None) -> list[k8s.V1Volume]:
     if ref is None:
         return []
     items = [k8s.V1KeyToPath(key=ref.key, path=names.CA_FILE_NAME)]
@@ -118,7 +129,7 @@ def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
                 name=ref.name, default_mode=_SECRET_MODE, items=items
             )
         }
-    return [k8s.V1Volume(name=f"{side}{CA_SUFFIX}", **source)]
+    return [k8s.V1Volume(name=name, **source)]
 
 
 def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:

@@ -6,7 +6,8 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from mailsync_api.endpoint import Mechanism, TLSVerify
+from mailsync_api.endpoint import TOKEN_MECHANISMS, Mechanism, TLSVerify
+from mailsync_api.oauth2 import Grant
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     ConfigurationError,
@@ -14,11 +15,21 @@ from mailsync_syncjob.errors import (
     CredentialsError,
     EngineError,
     TLSPolicyError,
+    TokenRefusedError,
     UnreachableError,
 )
 from mailsync_syncjob.imap.binding import channel_binding
 from mailsync_syncjob.imap.mechanisms import announced, choose, wire_name
-from mailsync_syncjob.imap.sasl import CramMd5, ExchangeError, Identity, external, login, plain
+from mailsync_syncjob.imap.sasl import (
+    CramMd5,
+    ExchangeError,
+    Identity,
+    external,
+    login,
+    oauthbearer,
+    plain,
+    xoauth2,
+)
 from mailsync_syncjob.imap.scram import Scram
 from mailsync_syncjob.imap.syntax import quoted
 from mailsync_syncjob.texts import sanitise
@@ -26,10 +37,11 @@ from mailsync_syncjob.texts import sanitise
 if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.imap.binding import Binding
-    from mailsync_syncjob.imap.channel import Channel
+    from mailsync_syncjob.imap.channel import Channel, Response
     from mailsync_syncjob.imap.connect import Connected
     from mailsync_syncjob.imap.mechanisms import Choice
     from mailsync_syncjob.imap.sasl import Exchange
+    from mailsync_syncjob.oauth2.tokens import Taken
 
 __all__ = ["authenticate", "log_in"]
 
@@ -53,7 +65,9 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
     Raises
     ------
     CredentialsError
-        The server refused them.
+        The server refused them, or the token endpoint did.
+    TokenRefusedError
+        The server refused the token.
     UnreachableError, ThrottledError
         The server is temporarily unable, or asks to wait.
     ConfigurationError
@@ -72,7 +86,10 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
     )
     if choice is None:
         raise _no_mechanism(endpoint, connected)
-    identity = _identity(endpoint)
+    # Only now: a server that is not as the policy demands leads to no token request either.
+    token = endpoint.tokens.take(channel.wire.stop) if endpoint.tokens else None
+    channel.mask(*endpoint.masked_words)
+    identity = _identity(endpoint, token)
     if b"\0" in identity.password and choice.mechanism in _WITHOUT_NUL:
         raise ConfigurationError(
             f"{endpoint.side}: the password holds a NUL byte, which {choice.name} cannot carry",
@@ -83,13 +100,16 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
             if choice.mechanism is Mechanism.LOGIN_COMMAND:
                 _login(connected, b"LOGIN", identity.user, identity.password)
             else:
-                exchange = _exchange(choice, identity, binding=binding)
+                exchange = _exchange(choice, identity, binding=binding, endpoint=endpoint)
                 initial = "SASL-IR" in connected.capabilities
                 authenticate(channel, choice.name, exchange, initial=initial)
             if authentication.proxy_auth_user is not None:
                 _proxy(connected, endpoint, authentication.proxy_auth_user)
         except CommandRefusedError as error:
-            raise _refusal(error, endpoint=endpoint) from None
+            refused = _refusal(error, endpoint=endpoint, token=token)
+            if isinstance(refused, TokenRefusedError) and endpoint.tokens and token:
+                endpoint.tokens.discard(token.value)
+            raise refused from None
         except ConnectionLostError as error:
             raise UnreachableError(
                 f"{endpoint.side} {endpoint.address}: the connection ended during the login: "
@@ -124,7 +144,7 @@ def authenticate(channel: Channel, name: str, exchange: Exchange, *, initial: bo
     while True:
         response = channel.read_response()
         if response.kind == "tagged":
-            channel.check_tagged(response, tag=tag, command=command)
+            _check_end(channel, response, tag=tag, command=command, exchange=exchange)
             if first is not None or not exchange.complete:
                 raise channel.violation(f"the end of {command} before all was said")
             return
@@ -154,20 +174,49 @@ def _cancel(channel: Channel, tag: bytes, *, command: str, exchange: Exchange) -
     try:
         channel.finish(tag, command=command)
     except CommandRefusedError as error:
-        text = f"{exchange.refusal} ({error.text})" if exchange.refusal else error.text
-        raise CommandRefusedError(
-            command, side=error.side, code=error.code, text=text, bad=error.bad
-        ) from None
+        raise _explained(error, channel, exchange) from None
     raise channel.violation(f"OK for {command}, which was cancelled")
 
 
-def _identity(endpoint: Endpoint) -> Identity:
+def _check_end(
+    channel: Channel, response: Response, *, tag: bytes, command: str, exchange: Exchange
+) -> None:
+    try:
+        channel.check_tagged(response, tag=tag, command=command)
+    except CommandRefusedError as error:
+        raise _explained(error, channel, exchange) from None
+
+
+def _explained(
+    error: CommandRefusedError, channel: Channel, exchange: Exchange
+) -> CommandRefusedError:
+    """Return a refusal with the mechanism's own reason for it."""
+    refusal = channel.shown(exchange.refusal)
+    text = f"{refusal} ({error.text})" if refusal else error.text
+    return CommandRefusedError(
+        error.command, side=error.side, code=error.code, text=text, bad=error.bad
+    )
+
+
+def _identity(endpoint: Endpoint, token: Taken | None) -> Identity:
     authorized = endpoint.account.authentication.authorization_identity or ""
-    password = endpoint.password.reveal() if endpoint.password else b""
+    secret = token.value if token else endpoint.password
+    password = secret.reveal() if secret else b""
     return Identity(endpoint.account.username.encode(), password, authorized.encode())
 
 
-def _exchange(choice: Choice, identity: Identity, *, binding: Binding | None) -> Exchange:
+def _bearer(choice: Choice, identity: Identity, *, endpoint: Endpoint) -> Exchange:
+    if choice.mechanism is Mechanism.XOAUTH2:
+        return xoauth2(identity)
+    account = endpoint.account
+    return oauthbearer(identity, host=account.host, port=account.effective_port)
+
+
+def _exchange(
+    choice: Choice, identity: Identity, *, binding: Binding | None, endpoint: Endpoint
+) -> Exchange:
+    if choice.mechanism in TOKEN_MECHANISMS:
+        return _bearer(choice, identity, endpoint=endpoint)
     match choice.mechanism:
         case Mechanism.LOGIN:
             return login(identity)
@@ -243,6 +292,8 @@ def _no_mechanism(endpoint: Endpoint, connected: Connected) -> ConfigurationErro
             f"does not offer {wire_name(authentication.mechanism)}, which "
             f"authentication.mechanism {authentication.mechanism} demands"
         )
+    elif authentication.oauth2 is not None:
+        lacking = "offers neither OAUTHBEARER nor XOAUTH2, which authentication.oauth2 needs"
     elif authentication.authorization_identity is not None:
         lacking = "offers no mechanism that can carry an authorizationIdentity"
     else:
@@ -253,7 +304,7 @@ def _no_mechanism(endpoint: Endpoint, connected: Connected) -> ConfigurationErro
     )
 
 
-def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
+def _refusal(error: CommandRefusedError, *, endpoint: Endpoint, token: Taken | None) -> EngineError:
     where = f"{endpoint.side} {endpoint.address}"
     if error.temporary:
         return UnreachableError(
@@ -265,6 +316,13 @@ def _refusal(error: CommandRefusedError, *, endpoint: Endpoint) -> EngineError:
         )
     said = error.text.rstrip(". ")
     account = endpoint.account
+    if token is not None:
+        return TokenRefusedError(
+            f"{where} refused the access token for {account.username} ({error.command}): {said}. "
+            f"{_token_cure(endpoint)}; it is not tried again until then",
+            side=endpoint.side,
+            fresh=token.fresh,
+        )
     other = account.authentication.authorization_identity
     who = f"{account.username} for the mailbox of {other}" if other else account.username
     cure = "Correct the user name or " + _suspect(endpoint)
@@ -282,3 +340,14 @@ def _suspect(endpoint: Endpoint) -> str:
     if endpoint.password.reveal().endswith(b"\n"):
         return "the Secret's password, which ends with a line break (printf %s writes none)"
     return "the Secret's password"
+
+
+def _token_cure(endpoint: Endpoint) -> str:
+    """Return what to look at when a token that was just issued is refused."""
+    oauth2 = endpoint.account.authentication.oauth2
+    if oauth2 is not None and oauth2.grant is Grant.STATIC_TOKEN:
+        return "It may have ended: put a new one into the Secret, or choose another grant"
+    return (
+        "The token was just issued: see that username is the mailbox it is for, that its scopes "
+        "allow IMAP, and that the application may open this mailbox"
+    )

@@ -18,7 +18,7 @@ from mailsync_syncjob.errors import (
     ProtocolError,
     ThrottledError,
 )
-from mailsync_syncjob.texts import Meaning, StatusText, parse_status_text
+from mailsync_syncjob.texts import Meaning, StatusText, parse_status_text, sanitise
 
 if TYPE_CHECKING:
     from mailsync_syncjob.imap.wire import Wire
@@ -78,6 +78,14 @@ class Channel:
         # A prefix nobody can guess: an answer written before its command is recognised.
         self._prefix = b"m" + secrets.token_hex(3).encode("ascii")
         self._count = 0
+
+    def mask(self, *words: str) -> None:
+        """Mask more secrets from now on: those that were got after connecting."""
+        self._masked = (*words, *self._masked)
+
+    def shown(self, text: str) -> str:
+        """Return words of the server's, wherever they were, made safe to show."""
+        return sanitise(text, secrets=self._masked) if text else ""
 
     def send(self, *words: bytes) -> bytes:
         """Send one command line and return its tag."""
@@ -226,12 +234,13 @@ def farewell_error(status: StatusText, *, side: Party) -> ThrottledError | Conne
     message = f"{side}: the server ended the session: {status.text}"
     if status.meaning is Meaning.THROTTLED:
         return ThrottledError(message, side=side, retry_after_seconds=status.retry_after_seconds)
-    return ConnectionLostError(message, side=side, said=True)
+    expired = status.meaning is Meaning.EXPIRED
+    return ConnectionLostError(message, side=side, said=True, expired=expired)
 
 
 def status_error(
     command: str, *, status: StatusText, side: Party, bad: bool = False
-) -> CommandRefusedError | ThrottledError | OverQuotaError:
+) -> CommandRefusedError | ConnectionLostError | ThrottledError | OverQuotaError:
     """Return what a NO or BAD means."""
     message = f"{side}: the server refused {command}: {status.text}"
     if status.meaning is Meaning.THROTTLED:
@@ -240,4 +249,7 @@ def status_error(
         return OverQuotaError(
             f"{message}; raise the mailbox's quota, then start the run again", side=side
         )
+    if status.meaning is Meaning.EXPIRED and not command.startswith(("AUTHENTICATE", "LOGIN")):
+        # A session whose token has ended is of no more use; a new one has a new token.
+        return ConnectionLostError(message, side=side, said=True, expired=True)
     return CommandRefusedError(command, side=side, code=status.code, text=status.text, bad=bad)

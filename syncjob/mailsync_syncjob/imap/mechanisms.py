@@ -20,6 +20,8 @@ _NAMES: Final = {
     Mechanism.SCRAM_SHA_1: "SCRAM-SHA-1",
     Mechanism.SCRAM_SHA_256: "SCRAM-SHA-256",
     Mechanism.EXTERNAL: "EXTERNAL",
+    Mechanism.XOAUTH2: "XOAUTH2",
+    Mechanism.OAUTHBEARER: "OAUTHBEARER",
 }
 _PLUS: Final = "-PLUS"
 _SCRAM: Final = (Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_1)
@@ -28,6 +30,8 @@ _SCRAM: Final = (Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_1)
 # or pose as the server, CRAM-MD5 at least does not hand the password over.
 _PROVEN: Final = (Mechanism.PLAIN, Mechanism.CRAM_MD5)
 _UNPROVEN: Final = (Mechanism.CRAM_MD5, Mechanism.PLAIN)
+# The standard before its forerunner; nothing but a token goes with a token.
+_TOKENS: Final = (Mechanism.OAUTHBEARER, Mechanism.XOAUTH2)
 _LAST: Final = (Mechanism.LOGIN, Mechanism.LOGIN_COMMAND)
 
 
@@ -96,6 +100,8 @@ def announced(offered: frozenset[str]) -> list[str]:
 def _candidates(authentication: Authentication, *, proven: bool) -> tuple[Mechanism, ...]:
     if authentication.mechanism is not Mechanism.AUTO:
         return (authentication.mechanism,)
+    if authentication.oauth2 is not None:
+        return _TOKENS
     order = (*_SCRAM, *(_PROVEN if proven else _UNPROVEN), *_LAST)
     if authentication.authorization_identity is None:
         return order

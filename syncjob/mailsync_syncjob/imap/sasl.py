@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import json
 from dataclasses import dataclass, field
 from typing import Protocol
 
 __all__ = [
+    "Bearer",
     "CramMd5",
     "Exchange",
     "ExchangeError",
@@ -14,7 +16,9 @@ __all__ = [
     "Recited",
     "external",
     "login",
+    "oauthbearer",
     "plain",
+    "xoauth2",
 ]
 
 
@@ -124,3 +128,58 @@ class CramMd5:
         self.complete = True
         digest = hmac.new(self._identity.password, challenge, "md5").hexdigest()
         return self._identity.user + b" " + digest.encode("ascii")
+
+
+class Bearer:
+    """One message with a token; a challenge after it is the server's reason for refusing.
+
+    Such a challenge must be answered before the server says NO.
+    """
+
+    def __init__(self, message: bytes, *, acknowledgement: bytes) -> None:
+        self._message = message
+        self._acknowledgement = acknowledgement
+        self._refused = False
+        self.complete = False
+        self.refusal = ""
+
+    def first(self) -> bytes | None:
+        """Return the message."""
+        self.complete = True
+        return self._message
+
+    def answer(self, challenge: bytes) -> bytes | None:
+        """Take the reason and acknowledge it, once."""
+        # OK is no longer an end of this login.
+        self.complete = False
+        if self._refused:
+            return None
+        self._refused = True
+        self.refusal = _reason(challenge)
+        return self._acknowledgement
+
+
+def xoauth2(identity: Identity) -> Bearer:
+    """Google's and Microsoft's mechanism: user and token; an empty line acknowledges a refusal."""
+    message = b"user=%s\x01auth=Bearer %s\x01\x01" % (identity.user, identity.password)
+    return Bearer(message, acknowledgement=b"")
+
+
+def oauthbearer(identity: Identity, *, host: str, port: int) -> Bearer:
+    """RFC 7628 section 3.1: the user as a GS2 name; ^A acknowledges a refusal (section 3.2.3)."""
+    user = identity.user.replace(b"=", b"=3D").replace(b",", b"=2C")
+    place = b"host=%s\x01port=%d" % (host.encode("utf-8"), port)
+    message = b"n,a=%s,\x01%s\x01auth=Bearer %s\x01\x01" % (user, place, identity.password)
+    return Bearer(message, acknowledgement=b"\x01")
+
+
+def _reason(challenge: bytes) -> str:
+    """Return status and scope of a refusal (RFC 7628 section 3.2.2); the words are the server's."""
+    try:
+        found = json.loads(challenge)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    said = ((name, found.get(name)) for name in ("status", "scope"))
+    return ", ".join(f"{name} {value}" for name, value in said if isinstance(value, str | int))

@@ -11,7 +11,7 @@ from imapclient.exceptions import ProtocolError as ImapclientProtocolError
 from imapclient.imap_utf7 import decode as utf7_decode
 from imapclient.imap_utf7 import encode as utf7_encode
 
-from mailsync_syncjob.errors import CommandRefusedError, EngineError
+from mailsync_syncjob.errors import CommandRefusedError, EngineError, TokenRefusedError
 from mailsync_syncjob.imap.append import Writer
 from mailsync_syncjob.imap.auth import log_in
 from mailsync_syncjob.imap.channel import farewell_error, status_error
@@ -63,11 +63,22 @@ class OpenFolder:
 def open_session(endpoint: Endpoint, *, connector: Connector) -> Session:
     """Connect, secure the connection and log in.
 
+    A refused token that is older than this login is replaced by a new one, once.
+
     Raises
     ------
     EngineError
         Any of its kinds that connecting and logging in can end with.
     """
+    try:
+        return _open(endpoint, connector)
+    except TokenRefusedError as error:
+        if error.fresh:
+            raise
+    return _open(endpoint, connector)
+
+
+def _open(endpoint: Endpoint, connector: Connector) -> Session:
     connected = connector.connect(endpoint)
     endpoint = along(endpoint, connected.way)
     try:

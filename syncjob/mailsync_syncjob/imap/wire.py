@@ -65,6 +65,11 @@ class Wire:
         return self._sock
 
     @property
+    def stop(self) -> Stop:
+        """The wish to stop, for waits for somebody else on the way."""
+        return self._stop
+
+    @property
     def buffered(self) -> int:
         """How many bytes have come that nobody has asked for yet."""
         return len(self._buffer)
