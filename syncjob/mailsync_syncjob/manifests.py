@@ -6,7 +6,7 @@ import base64
 import binascii
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,7 @@ from mailsync_api.manifest import MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILSYNC
 from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password
+from mailsync_syncjob.credentials import Endpoint, Password, Target
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.runner import Endpoints
 
@@ -25,13 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailsync_api.endpoint import MailAccount
+    from mailsync_api.endpoint import MailAccount, TLSPolicy
 
 __all__ = ["Manifests", "load"]
 
 _SECRET: Final = "Secret"  # noqa: S105  a kind, not a secret
 _CONFIG_MAP: Final = "ConfigMap"
 _SHOWN_CHARACTERS: Final = 80
+
+
+class _Reader(Protocol):
+    """Reads one entry of a Secret or ConfigMap; the field is that which refers to it."""
+
+    def __call__(self, name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -57,12 +63,28 @@ class Manifests:
         ConfigurationError
             A reference leads nowhere; the message names it.
         """
-        namespace, accounts = mailsync.metadata.namespace, self.accounts(mailsync)
+        accounts = self.accounts(mailsync)
         ends = [
-            self._endpoint(side, accounts.account(side), namespace=namespace, directory=directory)
+            _endpoint(side, accounts.account(side), self._reader(side, mailsync, directory))
             for side in Side
         ]
         return Endpoints(*ends)
+
+    def targets(self, mailsync: MailSync, *, directory: Path | None) -> tuple[Target, ...]:
+        """Return both servers of a MailSync, with what their policies refer to and no passwords.
+
+        Raises
+        ------
+        ConfigurationError
+            A reference leads nowhere; the message names it.
+        """
+        accounts = self.accounts(mailsync)
+        found = []
+        for side in Side:
+            account, entry = accounts.account(side), self._reader(side, mailsync, directory)
+            ca_pem, client = _certificates(account.tls, entry)
+            found.append(Target(side, account, ca_pem=ca_pem, client_certificate=client))
+        return tuple(found)
 
     def accounts(self, mailsync: MailSync) -> Accounts:
         """Return both accounts of a MailSync, complete.
@@ -77,32 +99,15 @@ class Manifests:
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
 
-    def _endpoint(
-        self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None
-    ) -> Endpoint:
+    def _reader(self, side: Side, mailsync: MailSync, directory: Path | None) -> _Reader:
+        """Return what reads the entries that one side refers to."""
+
         def entry(name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes:
+            place = (kind, mailsync.metadata.namespace, name)
             wanted_by = f"spec.{side}.{field}"
-            place = (kind, namespace, name)
             return self._entry(place, key, directory=directory, wanted_by=wanted_by)
 
-        secret, tls = account.authentication.secret_ref, account.tls
-        password = None
-        if secret is not None:
-            password = Password(
-                entry(secret.name, secret.password_key, field="authentication.secretRef")
-            )
-        ca_pem = client = None
-        if (ca := tls.ca_ref) is not None:
-            kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
-            found = entry(ca.name, ca.key, field="tls.caRef", kind=kind)
-            ca_pem = found.decode("utf-8", "replace")
-        if (own := tls.client_certificate_ref) is not None:
-            parts = (
-                entry(own.name, key, field="tls.clientCertificateRef")
-                for key in (own.cert_key, own.key_key)
-            )
-            client = ClientCertificate(*parts)
-        return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
+        return entry
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str
@@ -127,6 +132,31 @@ class Manifests:
         if not value:
             raise ConfigurationError(f"{wanted_by}: the entry {key!r} of {kind} {plain} is empty")
         return value
+
+
+def _endpoint(side: Side, account: MailAccount, entry: _Reader) -> Endpoint:
+    secret, password = account.authentication.secret_ref, None
+    if secret is not None:
+        password = Password(
+            entry(secret.name, secret.password_key, field="authentication.secretRef")
+        )
+    ca_pem, client = _certificates(account.tls, entry)
+    return Endpoint(side, account, password, ca_pem=ca_pem, client_certificate=client)
+
+
+def _certificates(policy: TLSPolicy, entry: _Reader) -> tuple[str | None, ClientCertificate | None]:
+    ca_pem = client = None
+    if (ca := policy.ca_ref) is not None:
+        kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
+        found = entry(ca.name, ca.key, field="tls.caRef", kind=kind)
+        ca_pem = found.decode("utf-8", "replace")
+    if (own := policy.client_certificate_ref) is not None:
+        parts = (
+            entry(own.name, key, field="tls.clientCertificateRef")
+            for key in (own.cert_key, own.key_key)
+        )
+        client = ClientCertificate(*parts)
+    return ca_pem, client
 
 
 def load(sources: Sequence[tuple[str, str]]) -> Manifests:

@@ -9,7 +9,7 @@ from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import TLSMode
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.probe import EndpointFacts, Offer, ProbeVerdict
-from mailsync_syncjob.errors import ProtocolError, TLSPolicyError
+from mailsync_syncjob.errors import ProtocolError, TLSPolicyError, UnreachableError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,7 +21,27 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.ways import Way
     from mailsync_syncjob.probe.certificates import Shown
 
-__all__ = ["Findings", "SessionFindings", "Tried", "decide", "mechanisms", "verdict"]
+__all__ = [
+    "Findings",
+    "LoginFindings",
+    "SessionFindings",
+    "Tried",
+    "decide",
+    "mechanisms",
+    "verdict",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFindings:
+    """How a login went."""
+
+    user: str
+    succeeded: bool = False
+    mechanism: str | None = None
+    """A SASL mechanism, or LOGIN for the command; None where nothing was sent."""
+    capabilities: frozenset[str] = frozenset()
+    """As announced after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +55,9 @@ class SessionFindings:
     latency_milliseconds: int | None = None
     tcp_milliseconds: int | None = None
     handshake_milliseconds: int | None = None
+    capabilities_before: frozenset[str] = frozenset()
+    """As announced before STARTTLS; anybody on the way may have written them."""
+    login: LoginFindings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +128,12 @@ def decide(findings: Findings) -> EngineError | None:
             "tls.mode Implicit. No credentials were sent",
             side=target.side,
             reason=Reason.TLS_POLICY_NOT_MET,
+        )
+    if isinstance(error, UnreachableError) and implicit is not None:
+        return UnreachableError(
+            f"{error.message.rstrip('.')}. TLS came about, but no IMAP server greeted after it: "
+            "is it the right port?",
+            side=target.side,
         )
     return error
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode, TLSVerify, TLSVersion
+from mailsync_syncjob.credentials import Endpoint
 from mailsync_syncjob.deadline import Deadline, Patience
 from mailsync_syncjob.errors import (
     CommandRefusedError,
@@ -21,14 +22,15 @@ from mailsync_syncjob.errors import (
     TLSPolicyError,
     UnreachableError,
 )
-from mailsync_syncjob.imap.connect import Connector
+from mailsync_syncjob.imap.auth import log_in
+from mailsync_syncjob.imap.connect import Connector, capabilities
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.parse import parse_values
 from mailsync_syncjob.imap.tcp import open_tcp
 from mailsync_syncjob.imap.ways import Way, along
 from mailsync_syncjob.probe.certificates import peer_chain, read_chain
-from mailsync_syncjob.probe.findings import Findings, SessionFindings, Tried, verdict
-from mailsync_syncjob.probe.taps import Chorus, Stopwatch
+from mailsync_syncjob.probe.findings import Findings, LoginFindings, SessionFindings, Tried, verdict
+from mailsync_syncjob.probe.taps import Chorus, Observer
 from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
@@ -112,11 +114,11 @@ class Survey:
         self.patience = patience
         self.seconds = seconds
         self._deadline = Deadline(seconds, now=clock.monotonic)
-        self._watch = Stopwatch(clock)
+        self._watch = Observer(clock)
         self._tap: Tap = Chorus(self._watch, tap) if tap is not None else self._watch
 
     def run(self) -> Findings:
-        """Ask everything."""
+        """Ask what the policy and every other way show; log in where the target has an account."""
         session, error = self._by_policy()
         tried = tuple(self._other_ways())
         found = Findings(self.target, session, error, tried)
@@ -132,9 +134,13 @@ class Survey:
         except EngineError as error:
             return None, error
         try:
-            return self._ask(connected), None
+            session = self._ask(connected)
+            if not isinstance(self.target, Endpoint):
+                return session, None
+            login, refusal = self._log_in(connected, self.target)
+            return replace(session, login=login), refusal
         finally:
-            connected.channel.wire.close()
+            self._take_leave(connected.channel)
 
     def _ask(self, connected: Connected) -> SessionFindings:
         found = SessionFindings(
@@ -142,6 +148,7 @@ class Survey:
             facts=connected.facts,
             capabilities=connected.capabilities,
             server_id=connected.greeting[:256],
+            capabilities_before=connected.capabilities_before,
             tcp_milliseconds=self._watch.tcp,
             handshake_milliseconds=self._watch.handshake,
         )
@@ -152,12 +159,37 @@ class Survey:
                     found = replace(found, server_id=server_id(channel) or found.server_id)
                 times = [self._time_of_noop(channel) for _ in range(_ROUNDS)]
                 found = replace(found, latency_milliseconds=round(median(times) * 1000))
-                channel.run(b"LOGOUT", command="LOGOUT")
         except InterruptedRunError:
             raise
         except EngineError:
-            pass  # a BYE is what LOGOUT is answered with; and the policy is met whatever follows
+            pass  # the policy is met whatever follows
         return found
+
+    def _log_in(
+        self, connected: Connected, endpoint: Endpoint
+    ) -> tuple[LoginFindings, EngineError | None]:
+        login = LoginFindings(user=endpoint.account.username)
+        found = along(endpoint, connected.way)
+        try:
+            seconds = self._left(self.patience.greeting)
+            log_in(connected, endpoint=found, seconds=seconds)
+            with connected.channel.wire.within(self._left(self.patience.command)):
+                after = capabilities(connected.channel)
+        except InterruptedRunError:
+            raise
+        except EngineError as error:
+            return replace(login, mechanism=self._watch.mechanism), error
+        done = replace(login, succeeded=True, mechanism=self._watch.mechanism, capabilities=after)
+        return done, None
+
+    def _take_leave(self, channel: Channel) -> None:
+        try:
+            with channel.wire.within(_SHORTEST):
+                channel.run(b"LOGOUT", command="LOGOUT")
+        except EngineError:
+            pass  # the BYE that it is answered with, or whatever else
+        finally:
+            channel.wire.close()
 
     def _time_of_noop(self, channel: Channel) -> float:
         began = self.clock.monotonic()
@@ -195,7 +227,7 @@ class Survey:
         except InterruptedRunError:
             raise
         except EngineError as error:
-            return Tried(way, error, reached=self._watch.tcp is not None)
+            return Tried(way, error, reached=self.reached)
         with tls_socket:
             cipher = tls_socket.cipher()
             return Tried(
@@ -225,7 +257,7 @@ class Survey:
         except InterruptedRunError:
             raise
         except EngineError as error:
-            return Tried(way, error, reached=self._watch.tcp is not None)
+            return Tried(way, error, reached=self.reached)
         connected.channel.wire.close()
         return Tried(way, capabilities=connected.capabilities)
 
@@ -257,6 +289,11 @@ class Survey:
         return None
 
     # --- time
+
+    @property
+    def reached(self) -> bool:
+        """Whether TCP was connected the last time."""
+        return self._watch.tcp is not None
 
     def connector(self) -> Connector:
         """Return a connector for one more connection.
