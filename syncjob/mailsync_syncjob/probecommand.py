@@ -34,7 +34,7 @@ _TLS: Final = "The TLS policy, as in a manifest"
 _LOGIN: Final = "Trying a login"
 _SHOWN: Final = "What is shown"
 _CONNECT_SECONDS: Final = 10.0
-_ANSWER_SECONDS: Final = 15.0
+_ANSWER_SECONDS: Final = 10.0
 
 
 class ProbeFormat(StrEnum):
@@ -49,7 +49,7 @@ def probe(  # noqa: PLR0913  one parameter for each option
     context: typer.Context,
     host: Annotated[
         str | None,
-        typer.Argument(metavar="[HOST]", help="Name or address; HOST:PORT and [IPv6]:PORT too."),
+        typer.Argument(metavar="HOST", help="Name or address; HOST:PORT and [IPv6]:PORT too."),
     ] = None,
     *,
     files: Annotated[
@@ -87,11 +87,20 @@ def probe(  # noqa: PLR0913  one parameter for each option
         ),
     ] = None,
     mode: Annotated[
-        TLSMode, typer.Option(help="When TLS has to start.", rich_help_panel=_TLS)
+        TLSMode,
+        typer.Option(
+            case_sensitive=False,
+            help="When TLS has to start.",
+            rich_help_panel=_TLS,
+        ),
     ] = TLSMode.AUTO,
     verify: Annotated[
         TLSVerify,
-        typer.Option(help="What has to be right of the certificate.", rich_help_panel=_TLS),
+        typer.Option(
+            case_sensitive=False,
+            help="What has to be right of the certificate.",
+            rich_help_panel=_TLS,
+        ),
     ] = TLSVerify.FULL,
     ca: Annotated[
         Path | None,
@@ -108,11 +117,16 @@ def probe(  # noqa: PLR0913  one parameter for each option
         ),
     ] = None,
     min_version: Annotated[
-        TLSVersion, typer.Option(help="The oldest TLS version accepted.", rich_help_panel=_TLS)
+        TLSVersion,
+        typer.Option(
+            case_sensitive=False, help="The oldest TLS version accepted.", rich_help_panel=_TLS
+        ),
     ] = TLSVersion.TLS_1_2,
     max_version: Annotated[
         TLSVersion | None,
-        typer.Option(help="The newest TLS version offered.", rich_help_panel=_TLS),
+        typer.Option(
+            case_sensitive=False, help="The newest TLS version offered.", rich_help_panel=_TLS
+        ),
     ] = None,
     ciphers: Annotated[
         str | None,
@@ -159,7 +173,12 @@ def probe(  # noqa: PLR0913  one parameter for each option
         ),
     ] = None,
     mechanism: Annotated[
-        Mechanism, typer.Option(help="How to log in.", rich_help_panel=_LOGIN)
+        Mechanism,
+        typer.Option(
+            case_sensitive=False,
+            help="How to log in.",
+            rich_help_panel=_LOGIN,
+        ),
     ] = Mechanism.AUTO,
     authorization_identity: Annotated[
         str | None,
@@ -180,6 +199,7 @@ def probe(  # noqa: PLR0913  one parameter for each option
         typer.Option(
             "-o",
             "--output",
+            case_sensitive=False,
             help="text is for people, json for programs; auto is text.",
             rich_help_panel=_SHOWN,
         ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from mailsync_api.conditions import Reason
-from mailsync_api.endpoint import Server, TLSMode, TLSPolicy, TLSVerify, TLSVersion
+from mailsync_api.endpoint import CaRefKind, Server, TLSMode, TLSPolicy, TLSVerify, TLSVersion
 from mailsync_api.tlspolicy import LEGACY_VERSIONS
 
 if TYPE_CHECKING:
@@ -119,6 +119,16 @@ def _cautions(host: str, policy: TLSPolicy, *, shown: Shown | None) -> list[str]
             "of this server, or copy within a network that you trust"
         ]
     found = []
+    if (ca := policy.ca_ref) is not None:
+        kind = "secret generic" if ca.kind is CaRefKind.SECRET else "configmap"
+        found.append(
+            f"caRef: kubectl create {kind} {ca.name} --from-file={ca.key}=FILE, with the file of "
+            "--ca"
+        )
+    if (own := policy.client_certificate_ref) is not None:
+        found.append(
+            f"clientCertificateRef: kubectl create secret tls {own.name} --cert=FILE --key=FILE"
+        )
     if policy.pinned_spki_sha256:
         found.append(
             "The hash in pinnedSpkiSha256 came over this very connection: whoever sat in between "

@@ -73,11 +73,18 @@ class Tried:
     shown: Shown | None = None
     capabilities: frozenset[str] = frozenset()
     """In clear text; nothing is asked on a connection of which nothing was verified."""
+    spoken: Spoken | None = None
+    """What is spoken there instead of IMAP."""
 
     @property
     def offered(self) -> bool:
         """Whether a session can be opened so."""
         return self.error is None
+
+    @property
+    def login_disabled(self) -> bool:
+        """Whether the server says that it takes no password so."""
+        return "LOGINDISABLED" in self.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +188,9 @@ def _met(findings: Findings) -> str:
         return ""
     where = f"{target.side} {target.account.host}, port {session.way.port}"
     if not session.facts.secured:
-        return f"{where}: reached in clear text, as tls.mode {session.facts.mode} allows"
+        said = f"{where}: reached in clear text, as tls.mode {session.facts.mode} allows"
+        disabled = "LOGINDISABLED" in session.capabilities
+        return f"{said}; it takes no password so (LOGINDISABLED)" if disabled else said
     how = "from the start" if session.way.mode is TLSMode.IMPLICIT else "by STARTTLS"
     return f"{where}: meets the policy with {session.facts.protocol} {how}"
 
@@ -198,11 +207,19 @@ def _words(capabilities: frozenset[str]) -> list[str]:
     return sorted(word[:128] for word in capabilities)
 
 
+def _remark(tried: Tried) -> str:
+    if tried.error is not None and tried.error.reason == Reason.TLS_NOT_SPOKEN:
+        return "does not speak TLS"  # its cure is for policies
+    if tried.error is not None:
+        return tried.error.message
+    return "takes no password in clear text (LOGINDISABLED)" if tried.login_disabled else ""
+
+
 def _offer(tried: Tried) -> Offer:
     return Offer(
         port=tried.way.port,
         mode=tried.way.mode,
         offered=tried.offered,
         protocol=tried.protocol,
-        message=tried.error.message[:4096] if tried.error else "",
+        message=_remark(tried)[:4096],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from mailsync_api.probe import CertificateFacts, Offer
-    from mailsync_syncjob.probe.report import ChainLink, ProbeReport
+    from mailsync_syncjob.probe.report import ProbeReport
 
 __all__ = ["show"]
 
 _WIDTH: Final = 16
 _LINE: Final = 100
+_WHERE: Final = re.compile(r"^\w+ \S+:\d+:? ")
+_NOTHING_SENT: Final = re.compile(r"[;.] no credentials were sent\.?$", re.IGNORECASE)
 _HOW: Final = {
     TLSMode.IMPLICIT: "TLS from the start (Implicit)",
     TLSMode.START_TLS: "TLS by STARTTLS (StartTLS)",
@@ -56,7 +59,8 @@ def _reachability(report: ProbeReport) -> Iterable[tuple[str, str]]:
     if report.tcp_milliseconds is not None:
         yield "TCP", f"connected in {report.tcp_milliseconds} ms"
     if report.facts.latency_milliseconds is not None:
-        yield "latency", f"{report.facts.latency_milliseconds} ms for a command"
+        time = report.facts.latency_milliseconds
+        yield "latency", f"{time or 'under 1'} ms for a command"
     if report.facts.server_id:
         yield "server", report.facts.server_id
 
@@ -64,8 +68,15 @@ def _reachability(report: ProbeReport) -> Iterable[tuple[str, str]]:
 def _offer(offer: Offer) -> str:
     how = _HOW.get(offer.mode, str(offer.mode))
     if offer.offered:
-        return f"yes  {how}" + (f", {offer.protocol}" if offer.protocol else "")
-    return f"no   {how}: {offer.message}"
+        more = [word for word in (offer.protocol, offer.message) if word]
+        return ", ".join((f"yes  {how}", *more))
+    return f"no   {how}: {_short(offer.message)}"
+
+
+def _short(message: str) -> str:
+    """Return an error without what stands beside it anyway."""
+    text = _WHERE.sub("", message)
+    return _NOTHING_SENT.sub("", text)
 
 
 def _tls(report: ProbeReport) -> Iterable[tuple[str, str]]:
@@ -93,8 +104,8 @@ def _certificate(report: ProbeReport, *, now: datetime) -> Iterable[tuple[str, s
     yield "key", own.key
     yield "SHA-256", own.sha256 or ""
     yield "public key", f"{own.spki_sha256} (as pinnedSpkiSha256 takes it)"
-    for number, link in enumerate(report.chain):
-        yield f"chain {number}", _link(link)
+    for link in report.chain:
+        yield "chain", f"{link.certificate.subject}, signed by {link.signed_by}"
 
 
 def _validity(certificate: CertificateFacts, *, now: datetime) -> str:
@@ -109,14 +120,12 @@ def _validity(certificate: CertificateFacts, *, now: datetime) -> str:
     return f"{span} ({(end - now).days} days left)"
 
 
-def _link(link: ChainLink) -> str:
-    return f"{link.certificate.subject}, signed by {link.signed_by}"
-
-
 def _capabilities(report: ProbeReport) -> Iterable[tuple[str, str]]:
-    if report.capabilities_before_tls:
-        yield "before TLS", _wrapped(report.capabilities_before_tls)
     tls = report.facts.tls
+    has_tls = any(o.offered and o.mode is not TLSMode.NONE for o in report.facts.alternatives)
+    if report.capabilities_before_tls and (has_tls or tls is None):
+        name = "before TLS" if has_tls else "in clear text"
+        yield name, _wrapped(report.capabilities_before_tls)
     if report.facts.capabilities:
         secured = tls is not None and tls.secured
         name = "under TLS" if secured else "in clear text"

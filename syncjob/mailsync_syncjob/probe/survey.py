@@ -19,6 +19,7 @@ from mailsync_syncjob.errors import (
     CommandRefusedError,
     EngineError,
     InterruptedRunError,
+    ProtocolError,
     TLSPolicyError,
     UnreachableError,
 )
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
 __all__ = ["Survey", "survey", "unrefusing"]
 
 _SECONDS: Final = 60.0
-_PATIENCE: Final = Patience(connect=10.0, greeting=15.0, command=15.0)
+_PATIENCE: Final = Patience(connect=10.0, greeting=10.0, command=10.0)
 _ROUNDS: Final = 5
 """How often the time of a command is taken."""
 _SHORTEST: Final = 0.5
 """With less time left than this, in seconds, nothing new is begun."""
 _FIRST_BYTES: Final = 512
+_LISTENING: Final = 2.0
+"""How long a server may keep silent until it is asked what it speaks, in seconds."""
 
 
 def unrefusing(target: Target) -> Target:
@@ -120,9 +123,11 @@ class Survey:
     def run(self) -> Findings:
         """Ask what the policy and every other way show; log in where the target has an account."""
         session, error = self._by_policy()
-        tried = tuple(self._other_ways())
-        found = Findings(self.target, session, error, tried)
-        return replace(found, spoken=self._spoken(tried)) if error is not None else found
+        tried = tuple(self._other_ways(met=session is not None))
+        imap = session is not None or any(each.offered for each in tried)
+        others = [each.spoken for each in tried if each.spoken is not None]
+        spoken = others[0] if others and not imap else None
+        return Findings(self.target, session, error, tried, spoken)
 
     # --- by the policy
 
@@ -198,25 +203,32 @@ class Survey:
 
     # --- in other ways
 
-    def _other_ways(self) -> Iterator[Tried]:
+    def _other_ways(self, *, met: bool) -> Iterator[Tried]:
         port = self.target.account.port
         for each in (port,) if port is not None else (IMAPS_PORT, IMAP_PORT):
-            yield from self._ways_of(each)
+            yield from self._ways_of(each, met=met)
 
-    def _ways_of(self, port: int) -> Iterator[Tried]:
+    def _ways_of(self, port: int, *, met: bool) -> Iterator[Tried]:
         """Try the ways of one port; which of both ends speaks first leaves few of them."""
+        if port in self._watch.unreached:
+            # A firewall that drops connections costs as long as the patience lasts, each time.
+            mode = TLSMode.NONE if port == IMAP_PORT else TLSMode.IMPLICIT
+            where = f"{self.target.side} {along(self.target, Way(port, mode)).address}"
+            error = UnreachableError(f"{where} could not be reached", side=self.target.side)
+            yield Tried(Way(port, mode), error, reached=False)
+            return
         if port == IMAP_PORT:
-            clear = self._clear(port)
+            clear = self._clear(port, met=met)
             yield clear
             if clear.offered:
                 yield self._starttls(clear)
-            elif clear.reached:
+            elif clear.reached and clear.spoken is None:
                 yield self._handshake(Way(port, TLSMode.IMPLICIT))
             return
         implicit = self._handshake(Way(port, TLSMode.IMPLICIT))
         yield implicit
         if implicit.error is not None and implicit.error.reason == Reason.TLS_NOT_SPOKEN:
-            clear = self._clear(port)
+            clear = self._clear(port, met=met)
             yield clear
             if clear.offered:
                 yield self._starttls(clear)
@@ -249,11 +261,22 @@ class Survey:
         )
         return Tried(way, error)
 
-    def _clear(self, port: int) -> Tried:
-        """Look at a server in clear text; only its capabilities are asked for."""
+    def _clear(self, port: int, *, met: bool) -> Tried:
+        """Look at a server in clear text; only its capabilities are asked for.
+
+        Where the policy was not met, it is first looked at whether it is another protocol: some
+        wait to be spoken to, and IMAP's greeting would be waited for in vain.
+        """
         way = Way(port, TLSMode.NONE)
+        target = along(unrefusing(self.target), way)
+        found = None if met else self._listen(target)
+        if found is not None:
+            error: EngineError = ProtocolError(
+                f"{target.side} {target.address} speaks {found}, not IMAP", side=target.side
+            )
+            return Tried(way, error, spoken=found)
         try:
-            connected = self.connector().connect(along(unrefusing(self.target), way))
+            connected = self.connector().connect(target)
         except InterruptedRunError:
             raise
         except EngineError as error:
@@ -261,24 +284,16 @@ class Survey:
         connected.channel.wire.close()
         return Tried(way, capabilities=connected.capabilities)
 
-    def _spoken(self, tried: tuple[Tried, ...]) -> Spoken | None:
-        """Return what is spoken on a port on which IMAP is not."""
-        silent = {each.way.port for each in tried if each.reached}
-        silent -= {each.way.port for each in tried if each.offered}
-        for port in silent:
-            found = self._listen(along(unrefusing(self.target), Way(port, TLSMode.NONE)))
-            if found is not None:
-                return found
-        return None
-
     def _listen(self, target: Target) -> Spoken | None:
         """Read a server's first words; one that waits to be spoken to is asked as IMAP asks."""
         try:
             sock = open_tcp(target, seconds=self._left(self.patience.connect), stop=self.stop)
+        except InterruptedRunError:
+            raise
         except EngineError:
             return None
         with sock:
-            sock.settimeout(min(2.0, self._left(self.patience.greeting)))
+            sock.settimeout(min(_LISTENING, self._left(self.patience.greeting)))
             for said in (b"", b"a CAPABILITY\r\n\r\n"):
                 try:
                     sock.sendall(said)
@@ -303,7 +318,7 @@ class Survey:
         UnreachableError
             There is no time left.
         """
-        self._watch.trying(self.target)
+        self._watch.reset()
         left = self._deadline.left()
         if left < _SHORTEST:
             raise UnreachableError(

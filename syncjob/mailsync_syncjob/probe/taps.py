@@ -18,6 +18,9 @@ class Observer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._since = 0.0
+        self._port = 0
+        self.unreached: set[int] = set()
+        """Ports that were tried, and TCP was not connected the last time."""
         self.tcp: int | None = None
         """The TCP connection, names and failed addresses included; None if none came about."""
         self.handshake: int | None = None
@@ -25,13 +28,20 @@ class Observer:
         self.mechanism: str | None = None
         """What the login was tried with: a SASL mechanism, or LOGIN for the command."""
 
-    def trying(self, _: Target) -> None:
-        """Begin with a new connection."""
+    def reset(self) -> None:
+        """Forget the latest connection."""
         self.tcp = self.handshake = self.mechanism = None
+
+    def trying(self, target: Target) -> None:
+        """Begin with a new connection."""
+        self.reset()
+        self._port = target.account.effective_port
+        self.unreached.add(self._port)
         self._since = self._clock.monotonic()
 
     def connected(self) -> None:
         """Take the time of TCP."""
+        self.unreached.discard(self._port)
         self.tcp = self._passed()
 
     def shaking_hands(self) -> None:
