@@ -33,7 +33,7 @@ from tests.support.odd_certificates import Issuer, Wish, issue, key_pem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["PAGES", "SESSIONS", "Session", "Stage", "blocks", "normalised", "stage"]
+__all__ = ["PAGES", "PASSWORDS", "SESSIONS", "Session", "Stage", "blocks", "normalised", "stage"]
 
 _ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (_ROOT / "docs" / "probing.md", _ROOT / "README.md")
@@ -43,6 +43,8 @@ _BLOCK: Final = re.compile(
 )
 _IN_NAMESPACE: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 _PASSWORD: Final = "the-password-of-alice"
+PASSWORDS: Final = (_PASSWORD, "another-word")
+"""What must be in no output: the right password, and the wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def stage() -> Iterator[Stage]:
         stack.enter_context(_serving(addresses["smtp"], 25, _Smtp))
         (directory / "ca.pem").write_text(ca.pem)
         (directory / "alice.txt").write_text(_PASSWORD)
-        (directory / "old.txt").write_text("another-word")
+        (directory / "old.txt").write_text(PASSWORDS[1])
         hosts = directory / "hosts"
         lines = [f"{address} {name}.example.org" for name, address in addresses.items()]
         hosts.write_text("\n".join(["127.0.0.1 localhost", *lines]) + "\n")
