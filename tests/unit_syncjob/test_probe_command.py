@@ -6,13 +6,14 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from mailsync_api.endpoint import Server
-from mailsync_syncjob import cli
+from mailsync_syncjob import cli, probecommand
 from mailsync_syncjob.errors import UsageError
 from mailsync_syncjob.probe.arguments import split_host
 from mailsync_syncjob.probe.report import ProbeReport
@@ -26,17 +27,40 @@ if TYPE_CHECKING:
     from tests.support.certificates import Authority, KeyPair
 
 
-def _probe(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-m", "mailsync_syncjob.cli", "probe", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in result.stdout + result.stderr
-    return result
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How the command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """``mailsync probe`` in this process: starting an interpreter takes longer than most probes."""
+
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Done:
+        self.monkeypatch.setattr(sys, "argv", ["mailsync", "probe", *arguments])
+        typed = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+        self.monkeypatch.setattr(sys, "stdin", typed)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = self.capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, said.out, said.err)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    # What concerns the whole process stays out of this one.
+    monkeypatch.setattr(cli, "forbid_core_dumps", lambda: None)
+    monkeypatch.setattr(probecommand, "stop_on_sigterm", lambda _: None)
+    return Command(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -96,20 +120,11 @@ def test_what_is_no_host(text: str, words: str) -> None:
         (["x", "--timeout", "0"], "--timeout"),
     ],
 )
-def test_bad_usage_is_said_in_words(
-    arguments: list[str],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["mailsync", "probe", *arguments])
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.setattr(cli, "forbid_core_dumps", lambda: None)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 64
+def test_bad_usage_is_said_in_words(run: Command, arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 64, result
     # Boxes break lines.
-    assert words in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert words in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.fixture
@@ -119,9 +134,9 @@ def ca(tmp_path: Path, authority: Authority) -> str:
     return str(path)
 
 
-def test_the_text(ca: str, key_pair: KeyPair) -> None:
+def test_the_text(run: Command, ca: str, key_pair: KeyPair) -> None:
     with serve(with_starttls(TinyServer()), key_pair=key_pair) as script:
-        result = _probe(f"127.0.0.1:{script.port}", "--ca", ca)
+        result = run(f"127.0.0.1:{script.port}", "--ca", ca)
     assert result.returncode == 0, result.stderr
     for section in ("Reachability", "TLS", "Certificate", "Capabilities", "Verdict", "What to"):
         assert f"\n{section}" in f"\n{result.stdout}", section
@@ -139,10 +154,10 @@ _KEYS = {
 }  # fmt: skip
 
 
-def test_the_json(ca: str, key_pair: KeyPair) -> None:
+def test_the_json(run: Command, ca: str, key_pair: KeyPair) -> None:
     with serve(with_starttls(TinyServer()), key_pair=key_pair) as script:
         arguments = ("127.0.0.1", "--port", str(script.port), "--ca", ca, "-o", "json")
-        result = _probe(*arguments, "--login", "alice", "--password-file", "-", stdin="word\n")
+        result = run(*arguments, "--login", "alice", "--password-file", "-", stdin="word\n")
     assert result.returncode == 0, result.stderr
     (line,) = result.stdout.splitlines()
     wire = json.loads(line)
@@ -160,16 +175,16 @@ def test_every_field_of_the_json_is_known() -> None:
 @pytest.mark.parametrize(
     ("typed", "end"), [("wörd of alice", "\n"), ("wörd", "\r\n"), ("wörd", "")]
 )
-def test_a_password_from_standard_input_is_one_line(typed: str, end: str) -> None:
+def test_a_password_from_standard_input_is_one_line(run: Command, typed: str, end: str) -> None:
     with serve(TinyServer()) as script:
         arguments = (f"127.0.0.1:{script.port}", "--mode", "none", "--mechanism", "LoginCommand")
-        result = _probe(*arguments, "--login", "alice", "--password-file", "-", stdin=typed + end)
+        result = run(*arguments, "--login", "alice", "--password-file", "-", stdin=typed + end)
     assert result.returncode == 0, result.stdout
     assert typed.encode() in script.said.replace(b"\r\n", b"|")
     assert b"|".join((typed.encode(), b"")) in script.said.replace(b"\r\n", b"|")
 
 
-def test_a_password_from_a_file_is_taken_as_a_secret_is(tmp_path: Path) -> None:
+def test_a_password_from_a_file_is_taken_as_a_secret_is(run: Command, tmp_path: Path) -> None:
     def refuse(peer: Any, tag: bytes, _: bytes) -> None:
         peer.send(tag + b" NO no\r\n")
 
@@ -177,7 +192,7 @@ def test_a_password_from_a_file_is_taken_as_a_secret_is(tmp_path: Path) -> None:
     path.write_text("word\n")
     server = TinyServer(capabilities=b"IMAP4rev1", answers={b"LOGIN": refuse})
     with serve(server) as script:
-        result = _probe(
+        result = run(
             f"127.0.0.1:{script.port}",
             "--mode",
             "None",
@@ -190,10 +205,10 @@ def test_a_password_from_a_file_is_taken_as_a_secret_is(tmp_path: Path) -> None:
     assert "ends with a line break" in result.stdout
 
 
-def test_the_trace_goes_to_standard_error(ca: str, key_pair: KeyPair) -> None:
+def test_the_trace_goes_to_standard_error(run: Command, ca: str, key_pair: KeyPair) -> None:
     with serve(TinyServer(), key_pair=key_pair, implicit_tls=True) as script:
         arguments = (f"127.0.0.1:{script.port}", "--ca", ca, "--trace", "-o", "json")
-        result = _probe(*arguments, "--login", "alice", "--password-file", "-", stdin=PASSWORD)
+        result = run(*arguments, "--login", "alice", "--password-file", "-", stdin=PASSWORD)
     assert result.returncode == 0
     json.loads(result.stdout)
     assert "C: " in result.stderr
@@ -219,12 +234,12 @@ def _between(tmp_path: Path, source: int, destination: int) -> str:
     return str(path)
 
 
-def test_both_servers_of_a_manifest(tmp_path: Path) -> None:
+def test_both_servers_of_a_manifest(run: Command, tmp_path: Path) -> None:
     with serve(TinyServer()) as a:
         path = _between(tmp_path, a.port, 1)
         # No Secret is there, and none is needed.
-        result = _probe("-f", path)
-        chosen = _probe("-f", path, "--name", "bob")
+        result = run("-f", path)
+        chosen = run("-f", path, "--name", "bob")
     assert result.returncode == 69
     assert "source of alice" in result.stdout
     assert "destination of alice" in result.stdout
@@ -233,16 +248,16 @@ def test_both_servers_of_a_manifest(tmp_path: Path) -> None:
     assert "no such MailSync, but alice" in chosen.stderr
 
 
-def test_a_manifests_logins(tmp_path: Path) -> None:
+def test_a_manifests_logins(run: Command, tmp_path: Path) -> None:
     for side in ("source", "destination"):
         folder = tmp_path / "secrets" / f"{side}-password"
         folder.mkdir(parents=True)
         (folder / "password").write_text(PASSWORD)
     with serve(TinyServer(capabilities=b"IMAP4rev1")) as a:
         path = _between(tmp_path, a.port, a.port)
-        bare = _probe("-f", path, "--with-logins")
+        bare = run("-f", path, "--with-logins")
         arguments = ("-f", path, "--with-logins", "--secrets", str(tmp_path / "secrets"))
-        result = _probe(*arguments, "-o", "json")
+        result = run(*arguments, "-o", "json")
     assert bare.returncode == 78
     assert result.returncode == 0, result.stdout + result.stderr
     assert [json.loads(line)["login"]["succeeded"] for line in result.stdout.splitlines()] == [
@@ -252,17 +267,17 @@ def test_a_manifests_logins(tmp_path: Path) -> None:
     assert PASSWORD not in result.stdout + result.stderr
 
 
-def test_the_timeout_holds_whatever_the_server_does() -> None:
+def test_the_timeout_holds_whatever_the_server_does(run: Command) -> None:
     def silent(peer: Any) -> None:
         peer.wait_for_hang_up()
 
     with serve(silent) as script:
-        result = _probe(f"127.0.0.1:{script.port}", "--timeout", "1")
+        result = run(f"127.0.0.1:{script.port}", "--timeout", "1")
     assert result.returncode == 69
 
 
-def test_the_help_says_how_to_keep_passwords_off_the_command_line() -> None:
-    said = " ".join(_probe("--help").stdout.replace("│", " ").split())
+def test_the_help_says_how_to_keep_passwords_off_the_command_line(run: Command) -> None:
+    said = " ".join(run("--help").stdout.replace("│", " ").split())
     assert "There is no option for the password itself" in said
     for code in ("0", "64", "69", "76", "77", "78", "81"):
         assert code in said
