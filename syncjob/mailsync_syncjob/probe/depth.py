@@ -93,6 +93,4 @@ def _best(findings: Findings) -> Tried | None:
     offered = sorted(
         (each for each in findings.tried if each.offered), key=lambda t: order.index(t.way.mode)
     )
-    if offered and findings.spoken is None:
-        return offered[0]
-    return None
+    return offered[0] if offered else None
