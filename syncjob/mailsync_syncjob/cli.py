@@ -8,22 +8,24 @@ import sys
 from contextlib import ExitStack
 from enum import StrEnum
 from importlib.metadata import version as distribution_version
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  typer reads annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mailsync_api.exitcodes import ExitCode, RetryClass, exit_info
+from mailsync_api.exitcodes import ExitCode
 from mailsync_api.job import job_input
 from mailsync_api.report import Report, Verdict
 from mailsync_api.spec import Accounts, Mode
+from mailsync_syncjob.commandline import manifest_text, worst
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError
 from mailsync_syncjob.job import forbid_core_dumps, stop_on_sigterm
 from mailsync_syncjob.manifests import Manifests, load
 from mailsync_syncjob.output import JsonLines
+from mailsync_syncjob.probecommand import probe
 from mailsync_syncjob.runner import Run
 from mailsync_syncjob.terminal import Terminal, summary
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _CLICK_USAGE: Final = 2
-_STDIN: Final = "-"
 
 app = typer.Typer(
     name="mailsync",
@@ -53,6 +54,9 @@ class Format(StrEnum):
     AUTO = "auto"
     JSON = "json"
     PROGRESS = "progress"
+
+
+app.command("probe")(probe)
 
 
 def main() -> None:
@@ -129,7 +133,7 @@ def run(
     server cannot be reached, 75 it asked to wait, 76 not as safe as demanded, 77 credentials
     refused, 78 the manifest cannot be used.
     """
-    manifests = load([_text(name) for name in files])
+    manifests = load([manifest_text(name) for name in files])
     if secrets is not None and not secrets.is_dir():
         raise UsageError(f"--secrets {secrets}: there is no such directory")
     people = output is Format.PROGRESS or (output is Format.AUTO and sys.stdout.isatty())
@@ -140,7 +144,7 @@ def run(
         _write_reports(report, runs)
     if people and len(runs) > 1:
         summary([(_title(mailsync), result) for mailsync, result in runs])
-    sys.exit(int(_worst([result.verdict.exit_code for _, result in runs])))
+    sys.exit(int(worst([result.verdict.exit_code for _, result in runs])))
 
 
 def _run_all(
@@ -208,17 +212,6 @@ def _run_one(  # noqa: PLR0913  the parts of one run
     return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()
 
 
-def _text(name: str) -> tuple[str, str]:
-    try:
-        if name == _STDIN:
-            return "standard input", sys.stdin.read()
-        return name, Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{name}: not UTF-8 text") from None
-    except OSError as error:
-        raise UsageError(f"-f {name}: {error.strerror}") from None
-
-
 def _write_reports(path: Path, runs: Sequence[tuple[MailSync, Report]]) -> None:
     content = {
         "runs": [
@@ -234,13 +227,6 @@ def _write_reports(path: Path, runs: Sequence[tuple[MailSync, Report]]) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + os.linesep, "utf-8")
     except OSError as error:
         raise UsageError(f"--report {path}: {error.strerror}") from None
-
-
-def _worst(codes: Sequence[ExitCode]) -> ExitCode:
-    """Return the code that needs a person most; of equal ones the highest."""
-    order = (RetryClass.DONE, RetryClass.THROTTLED, RetryClass.BACKOFF, RetryClass.PERSON)
-    ranked = sorted(codes, key=lambda code: (order.index(exit_info(code).retry), code))
-    return ranked[-1] if ranked else ExitCode.DONE
 
 
 def _title(mailsync: MailSync) -> str:

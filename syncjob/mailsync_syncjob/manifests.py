@@ -6,7 +6,7 @@ import base64
 import binascii
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,16 +17,16 @@ from mailsync_api.manifest import MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILSYNC
 from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password
+from mailsync_syncjob.credentials import Endpoint, Password, Target
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.runner import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from mailsync_api.endpoint import MailAccount, SecretPart
+    from mailsync_api.endpoint import MailAccount, SecretPart, TLSPolicy
     from mailsync_api.oauth2 import OAuth2
 
 __all__ = ["Manifests", "load"]
@@ -34,6 +34,12 @@ __all__ = ["Manifests", "load"]
 _SECRET: Final = "Secret"  # noqa: S105  a kind, not a secret
 _CONFIG_MAP: Final = "ConfigMap"
 _SHOWN_CHARACTERS: Final = 80
+
+
+class _Reader(Protocol):
+    """Reads one entry of a Secret or ConfigMap; the field is that which refers to it."""
+
+    def __call__(self, name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -59,12 +65,28 @@ class Manifests:
         ConfigurationError
             A reference leads nowhere; the message names it.
         """
-        namespace, accounts = mailsync.metadata.namespace, self.accounts(mailsync)
+        accounts = self.accounts(mailsync)
         ends = [
-            self._endpoint(side, accounts.account(side), namespace=namespace, directory=directory)
+            _endpoint(side, accounts.account(side), self._reader(side, mailsync, directory))
             for side in Side
         ]
         return Endpoints(*ends)
+
+    def targets(self, mailsync: MailSync, *, directory: Path | None) -> tuple[Target, ...]:
+        """Return both servers of a MailSync, with what their policies refer to and no passwords.
+
+        Raises
+        ------
+        ConfigurationError
+            A reference leads nowhere; the message names it.
+        """
+        accounts = self.accounts(mailsync)
+        found = []
+        for side in Side:
+            account, entry = accounts.account(side), self._reader(side, mailsync, directory)
+            ca_pem, client = _certificates(account.tls, entry)
+            found.append(Target(side, account, ca_pem=ca_pem, client_certificate=client))
+        return tuple(found)
 
     def accounts(self, mailsync: MailSync) -> Accounts:
         """Return both accounts of a MailSync, complete.
@@ -79,37 +101,15 @@ class Manifests:
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
 
-    def _endpoint(
-        self, side: Side, account: MailAccount, *, namespace: str, directory: Path | None
-    ) -> Endpoint:
+    def _reader(self, side: Side, mailsync: MailSync, directory: Path | None) -> _Reader:
+        """Return what reads the entries that one side refers to."""
+
         def entry(name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes:
+            place = (kind, mailsync.metadata.namespace, name)
             wanted_by = f"spec.{side}.{field}"
-            place = (kind, namespace, name)
             return self._entry(place, key, directory=directory, wanted_by=wanted_by)
 
-        secret, tls = account.authentication.secret_ref, account.tls
-        password = tokens = None
-        if (oauth2 := account.authentication.oauth2) is not None and secret is not None:
-            reader = _TokenReader(account, entry)
-            tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=reader.ca_pem(oauth2))
-        elif secret is not None:
-            password = Password(
-                entry(secret.name, secret.password_key, field="authentication.secretRef")
-            )
-        ca_pem = client = None
-        if (ca := tls.ca_ref) is not None:
-            kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
-            found = entry(ca.name, ca.key, field="tls.caRef", kind=kind)
-            ca_pem = found.decode("utf-8", "replace")
-        if (own := tls.client_certificate_ref) is not None:
-            parts = (
-                entry(own.name, key, field="tls.clientCertificateRef")
-                for key in (own.cert_key, own.key_key)
-            )
-            client = ClientCertificate(*parts)
-        return Endpoint(
-            side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
-        )
+        return entry
 
     def _entry(
         self, name: tuple[str, str, str], key: str, *, directory: Path | None, wanted_by: str
@@ -139,7 +139,7 @@ class Manifests:
 class _TokenReader:
     """What tokens are made from, read anew each time: files in a directory may be changed."""
 
-    def __init__(self, account: MailAccount, entry: Callable[..., bytes]) -> None:
+    def __init__(self, account: MailAccount, entry: _Reader) -> None:
         self._authentication = account.authentication
         self._entry = entry
         for part in self._authentication.secret_keys:
@@ -159,6 +159,37 @@ class _TokenReader:
         kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
         found = self._entry(ca.name, ca.key, field="authentication.oauth2.caRef", kind=kind)
         return found.decode("utf-8", "replace")
+
+
+def _endpoint(side: Side, account: MailAccount, entry: _Reader) -> Endpoint:
+    secret = account.authentication.secret_ref
+    password = tokens = None
+    if (oauth2 := account.authentication.oauth2) is not None and secret is not None:
+        reader = _TokenReader(account, entry)
+        tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=reader.ca_pem(oauth2))
+    elif secret is not None:
+        password = Password(
+            entry(secret.name, secret.password_key, field="authentication.secretRef")
+        )
+    ca_pem, client = _certificates(account.tls, entry)
+    return Endpoint(
+        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+    )
+
+
+def _certificates(policy: TLSPolicy, entry: _Reader) -> tuple[str | None, ClientCertificate | None]:
+    ca_pem = client = None
+    if (ca := policy.ca_ref) is not None:
+        kind = _SECRET if ca.kind is CaRefKind.SECRET else _CONFIG_MAP
+        found = entry(ca.name, ca.key, field="tls.caRef", kind=kind)
+        ca_pem = found.decode("utf-8", "replace")
+    if (own := policy.client_certificate_ref) is not None:
+        parts = (
+            entry(own.name, key, field="tls.clientCertificateRef")
+            for key in (own.cert_key, own.key_key)
+        )
+        client = ClientCertificate(*parts)
+    return ca_pem, client
 
 
 def load(sources: Sequence[tuple[str, str]]) -> Manifests:

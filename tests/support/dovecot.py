@@ -62,6 +62,10 @@ class Settings:
     """sdbox keeps any number of keywords and every byte; maildir is the other usual one."""
     extra: str = ""
     """More lines of configuration."""
+    host: str = HOST
+    """The address that it listens on."""
+    usual_ports: bool = False
+    """Whether it listens on 143 and 993 instead of any free ports; for a host of the test's own."""
 
 
 class Dovecot:
@@ -71,9 +75,9 @@ class Dovecot:
         self.directory = directory
         self.settings = settings
         self.authority = Authority(directory)
-        self.host = HOST
-        self.port = _free_port()
-        self.tls_port = _free_port()
+        self.host = settings.host
+        self.port = 143 if settings.usual_ports else _free_port()
+        self.tls_port = 993 if settings.usual_ports else _free_port()
         self._log = directory / "dovecot.log"
         self._process: subprocess.Popen[bytes] | None = None
 

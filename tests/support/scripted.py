@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
 import threading
@@ -69,6 +70,11 @@ class Peer:
         """Read until the client closes the connection; what comes is recorded."""
         while line := self._file.readline():
             self.trace.append((self.secured, line))
+
+    def hung_up(self, seconds: float) -> bool:
+        """Return whether the client closes the connection within this time."""
+        readable, _, _ = select.select([self._socket], [], [], seconds)
+        return bool(readable) and not self._socket.recv(4096, socket.MSG_PEEK)
 
     @property
     def socket(self) -> socket.socket:

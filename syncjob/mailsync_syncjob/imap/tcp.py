@@ -39,7 +39,7 @@ def open_tcp(endpoint: Target, *, seconds: float, stop: Stop) -> socket.socket:
             sock.connect(address)
         except OSError as error:
             sock.close()
-            failures.append(f"{address[0]}: {error.strerror or error}")
+            failures.append(f"{address[0]}: {_words(error, seconds=seconds)}")
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -48,3 +48,12 @@ def open_tcp(endpoint: Target, *, seconds: float, stop: Stop) -> socket.socket:
         f"{endpoint.side} {endpoint.address} could not be reached: {'; '.join(failures)}",
         side=endpoint.side,
     )
+
+
+def _words(error: OSError, *, seconds: float) -> str:
+    """Return what the end of an attempt means."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {seconds:.0f} s: a firewall may drop the connection"
+    return error.strerror or str(error)

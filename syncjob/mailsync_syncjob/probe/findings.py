@@ -9,7 +9,7 @@ from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import TLSMode
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.probe import EndpointFacts, Offer, ProbeVerdict
-from mailsync_syncjob.errors import ProtocolError, TLSPolicyError
+from mailsync_syncjob.errors import ProtocolError, TLSPolicyError, UnreachableError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,7 +21,27 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.ways import Way
     from mailsync_syncjob.probe.certificates import Shown
 
-__all__ = ["Findings", "SessionFindings", "Tried", "decide", "mechanisms", "verdict"]
+__all__ = [
+    "Findings",
+    "LoginFindings",
+    "SessionFindings",
+    "Tried",
+    "decide",
+    "mechanisms",
+    "verdict",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFindings:
+    """How a login went."""
+
+    user: str
+    succeeded: bool = False
+    mechanism: str | None = None
+    """A SASL mechanism, or LOGIN for the command; None where nothing was sent."""
+    capabilities: frozenset[str] = frozenset()
+    """As announced after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +55,9 @@ class SessionFindings:
     latency_milliseconds: int | None = None
     tcp_milliseconds: int | None = None
     handshake_milliseconds: int | None = None
+    capabilities_before: frozenset[str] = frozenset()
+    """As announced before STARTTLS; anybody on the way may have written them."""
+    login: LoginFindings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +73,18 @@ class Tried:
     shown: Shown | None = None
     capabilities: frozenset[str] = frozenset()
     """In clear text; nothing is asked on a connection of which nothing was verified."""
+    spoken: Spoken | None = None
+    """What is spoken there instead of IMAP."""
 
     @property
     def offered(self) -> bool:
         """Whether a session can be opened so."""
         return self.error is None
+
+    @property
+    def login_disabled(self) -> bool:
+        """Whether the server says that it takes no password so."""
+        return "LOGINDISABLED" in self.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +136,12 @@ def decide(findings: Findings) -> EngineError | None:
             side=target.side,
             reason=Reason.TLS_POLICY_NOT_MET,
         )
+    if isinstance(error, UnreachableError) and implicit is not None:
+        return UnreachableError(
+            f"{error.message.rstrip('.')}. TLS came about, but no IMAP server greeted after it: "
+            "is it the right port?",
+            side=target.side,
+        )
     return error
 
 
@@ -152,7 +188,9 @@ def _met(findings: Findings) -> str:
         return ""
     where = f"{target.side} {target.account.host}, port {session.way.port}"
     if not session.facts.secured:
-        return f"{where}: reached in clear text, as tls.mode {session.facts.mode} allows"
+        said = f"{where}: reached in clear text, as tls.mode {session.facts.mode} allows"
+        disabled = "LOGINDISABLED" in session.capabilities
+        return f"{said}; it takes no password so (LOGINDISABLED)" if disabled else said
     how = "from the start" if session.way.mode is TLSMode.IMPLICIT else "by STARTTLS"
     return f"{where}: meets the policy with {session.facts.protocol} {how}"
 
@@ -169,11 +207,19 @@ def _words(capabilities: frozenset[str]) -> list[str]:
     return sorted(word[:128] for word in capabilities)
 
 
+def _remark(tried: Tried) -> str:
+    if tried.error is not None and tried.error.reason == Reason.TLS_NOT_SPOKEN:
+        return "does not speak TLS"  # its cure is for policies
+    if tried.error is not None:
+        return tried.error.message
+    return "takes no password in clear text (LOGINDISABLED)" if tried.login_disabled else ""
+
+
 def _offer(tried: Tried) -> Offer:
     return Offer(
         port=tried.way.port,
         mode=tried.way.mode,
         offered=tried.offered,
         protocol=tried.protocol,
-        message=tried.error.message[:4096] if tried.error else "",
+        message=_remark(tried)[:4096],
     )

@@ -13,22 +13,25 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import Reason
 from mailsync_api.endpoint import IMAP_PORT, IMAPS_PORT, TLSMode, TLSVerify, TLSVersion
+from mailsync_syncjob.credentials import Endpoint
 from mailsync_syncjob.deadline import Deadline, Patience
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     EngineError,
     InterruptedRunError,
+    ProtocolError,
     TLSPolicyError,
     UnreachableError,
 )
-from mailsync_syncjob.imap.connect import Connector
+from mailsync_syncjob.imap.auth import log_in
+from mailsync_syncjob.imap.connect import Connector, capabilities
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.parse import parse_values
 from mailsync_syncjob.imap.tcp import open_tcp
 from mailsync_syncjob.imap.ways import Way, along
 from mailsync_syncjob.probe.certificates import peer_chain, read_chain
-from mailsync_syncjob.probe.findings import Findings, SessionFindings, Tried, verdict
-from mailsync_syncjob.probe.taps import Chorus, Stopwatch
+from mailsync_syncjob.probe.findings import Findings, LoginFindings, SessionFindings, Tried, verdict
+from mailsync_syncjob.probe.taps import Chorus, Observer
 from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
@@ -45,12 +48,14 @@ if TYPE_CHECKING:
 __all__ = ["Survey", "survey", "unrefusing"]
 
 _SECONDS: Final = 60.0
-_PATIENCE: Final = Patience(connect=10.0, greeting=15.0, command=15.0)
+_PATIENCE: Final = Patience(connect=10.0, greeting=10.0, command=10.0)
 _ROUNDS: Final = 5
 """How often the time of a command is taken."""
 _SHORTEST: Final = 0.5
 """With less time left than this, in seconds, nothing new is begun."""
 _FIRST_BYTES: Final = 512
+_LISTENING: Final = 2.0
+"""How long a server may keep silent until it is asked what it speaks, in seconds."""
 
 
 def unrefusing(target: Target) -> Target:
@@ -112,15 +117,17 @@ class Survey:
         self.patience = patience
         self.seconds = seconds
         self._deadline = Deadline(seconds, now=clock.monotonic)
-        self._watch = Stopwatch(clock)
+        self._watch = Observer(clock)
         self._tap: Tap = Chorus(self._watch, tap) if tap is not None else self._watch
 
     def run(self) -> Findings:
-        """Ask everything."""
+        """Ask what the policy and every other way show; log in where the target has an account."""
         session, error = self._by_policy()
-        tried = tuple(self._other_ways())
-        found = Findings(self.target, session, error, tried)
-        return replace(found, spoken=self._spoken(tried)) if error is not None else found
+        tried = tuple(self._other_ways(met=session is not None))
+        imap = session is not None or any(each.offered for each in tried)
+        others = [each.spoken for each in tried if each.spoken is not None]
+        spoken = others[0] if others and not imap else None
+        return Findings(self.target, session, error, tried, spoken)
 
     # --- by the policy
 
@@ -132,9 +139,13 @@ class Survey:
         except EngineError as error:
             return None, error
         try:
-            return self._ask(connected), None
+            session = self._ask(connected)
+            if not isinstance(self.target, Endpoint):
+                return session, None
+            login, refusal = self._log_in(connected, self.target)
+            return replace(session, login=login), refusal
         finally:
-            connected.channel.wire.close()
+            self._take_leave(connected.channel)
 
     def _ask(self, connected: Connected) -> SessionFindings:
         found = SessionFindings(
@@ -142,6 +153,7 @@ class Survey:
             facts=connected.facts,
             capabilities=connected.capabilities,
             server_id=connected.greeting[:256],
+            capabilities_before=connected.capabilities_before,
             tcp_milliseconds=self._watch.tcp,
             handshake_milliseconds=self._watch.handshake,
         )
@@ -152,12 +164,37 @@ class Survey:
                     found = replace(found, server_id=server_id(channel) or found.server_id)
                 times = [self._time_of_noop(channel) for _ in range(_ROUNDS)]
                 found = replace(found, latency_milliseconds=round(median(times) * 1000))
-                channel.run(b"LOGOUT", command="LOGOUT")
         except InterruptedRunError:
             raise
         except EngineError:
-            pass  # a BYE is what LOGOUT is answered with; and the policy is met whatever follows
+            pass  # the policy is met whatever follows
         return found
+
+    def _log_in(
+        self, connected: Connected, endpoint: Endpoint
+    ) -> tuple[LoginFindings, EngineError | None]:
+        login = LoginFindings(user=endpoint.account.username)
+        found = along(endpoint, connected.way)
+        try:
+            seconds = self._left(self.patience.greeting)
+            log_in(connected, endpoint=found, seconds=seconds)
+            with connected.channel.wire.within(self._left(self.patience.command)):
+                after = capabilities(connected.channel)
+        except InterruptedRunError:
+            raise
+        except EngineError as error:
+            return replace(login, mechanism=self._watch.mechanism), error
+        done = replace(login, succeeded=True, mechanism=self._watch.mechanism, capabilities=after)
+        return done, None
+
+    def _take_leave(self, channel: Channel) -> None:
+        try:
+            with channel.wire.within(_SHORTEST):
+                channel.run(b"LOGOUT", command="LOGOUT")
+        except EngineError:
+            pass  # the BYE that it is answered with, or whatever else
+        finally:
+            channel.wire.close()
 
     def _time_of_noop(self, channel: Channel) -> float:
         began = self.clock.monotonic()
@@ -166,25 +203,32 @@ class Survey:
 
     # --- in other ways
 
-    def _other_ways(self) -> Iterator[Tried]:
+    def _other_ways(self, *, met: bool) -> Iterator[Tried]:
         port = self.target.account.port
         for each in (port,) if port is not None else (IMAPS_PORT, IMAP_PORT):
-            yield from self._ways_of(each)
+            yield from self._ways_of(each, met=met)
 
-    def _ways_of(self, port: int) -> Iterator[Tried]:
+    def _ways_of(self, port: int, *, met: bool) -> Iterator[Tried]:
         """Try the ways of one port; which of both ends speaks first leaves few of them."""
+        if port in self._watch.unreached:
+            # A firewall that drops connections costs as long as the patience lasts, each time.
+            mode = TLSMode.NONE if port == IMAP_PORT else TLSMode.IMPLICIT
+            where = f"{self.target.side} {along(self.target, Way(port, mode)).address}"
+            error = UnreachableError(f"{where} could not be reached", side=self.target.side)
+            yield Tried(Way(port, mode), error, reached=False)
+            return
         if port == IMAP_PORT:
-            clear = self._clear(port)
+            clear = self._clear(port, met=met)
             yield clear
             if clear.offered:
                 yield self._starttls(clear)
-            elif clear.reached:
+            elif clear.reached and clear.spoken is None:
                 yield self._handshake(Way(port, TLSMode.IMPLICIT))
             return
         implicit = self._handshake(Way(port, TLSMode.IMPLICIT))
         yield implicit
         if implicit.error is not None and implicit.error.reason == Reason.TLS_NOT_SPOKEN:
-            clear = self._clear(port)
+            clear = self._clear(port, met=met)
             yield clear
             if clear.offered:
                 yield self._starttls(clear)
@@ -195,7 +239,7 @@ class Survey:
         except InterruptedRunError:
             raise
         except EngineError as error:
-            return Tried(way, error, reached=self._watch.tcp is not None)
+            return Tried(way, error, reached=self.reached)
         with tls_socket:
             cipher = tls_socket.cipher()
             return Tried(
@@ -217,36 +261,39 @@ class Survey:
         )
         return Tried(way, error)
 
-    def _clear(self, port: int) -> Tried:
-        """Look at a server in clear text; only its capabilities are asked for."""
+    def _clear(self, port: int, *, met: bool) -> Tried:
+        """Look at a server in clear text; only its capabilities are asked for.
+
+        Where the policy was not met, it is first looked at whether it is another protocol: some
+        wait to be spoken to, and IMAP's greeting would be waited for in vain.
+        """
         way = Way(port, TLSMode.NONE)
+        target = along(unrefusing(self.target), way)
+        found = None if met else self._listen(target)
+        if found is not None:
+            error: EngineError = ProtocolError(
+                f"{target.side} {target.address} speaks {found}, not IMAP", side=target.side
+            )
+            return Tried(way, error, spoken=found)
         try:
-            connected = self.connector().connect(along(unrefusing(self.target), way))
+            connected = self.connector().connect(target)
         except InterruptedRunError:
             raise
         except EngineError as error:
-            return Tried(way, error, reached=self._watch.tcp is not None)
+            return Tried(way, error, reached=self.reached)
         connected.channel.wire.close()
         return Tried(way, capabilities=connected.capabilities)
-
-    def _spoken(self, tried: tuple[Tried, ...]) -> Spoken | None:
-        """Return what is spoken on a port on which IMAP is not."""
-        silent = {each.way.port for each in tried if each.reached}
-        silent -= {each.way.port for each in tried if each.offered}
-        for port in silent:
-            found = self._listen(along(unrefusing(self.target), Way(port, TLSMode.NONE)))
-            if found is not None:
-                return found
-        return None
 
     def _listen(self, target: Target) -> Spoken | None:
         """Read a server's first words; one that waits to be spoken to is asked as IMAP asks."""
         try:
             sock = open_tcp(target, seconds=self._left(self.patience.connect), stop=self.stop)
+        except InterruptedRunError:
+            raise
         except EngineError:
             return None
         with sock:
-            sock.settimeout(min(2.0, self._left(self.patience.greeting)))
+            sock.settimeout(min(_LISTENING, self._left(self.patience.greeting)))
             for said in (b"", b"a CAPABILITY\r\n\r\n"):
                 try:
                     sock.sendall(said)
@@ -258,6 +305,11 @@ class Survey:
 
     # --- time
 
+    @property
+    def reached(self) -> bool:
+        """Whether TCP was connected the last time."""
+        return self._watch.tcp is not None
+
     def connector(self) -> Connector:
         """Return a connector for one more connection.
 
@@ -266,7 +318,7 @@ class Survey:
         UnreachableError
             There is no time left.
         """
-        self._watch.trying(self.target)
+        self._watch.reset()
         left = self._deadline.left()
         if left < _SHORTEST:
             raise UnreachableError(

@@ -1,4 +1,4 @@
-"""What a probe hears of its connections: how long their parts take; several hear side by side."""
+"""What a probe hears of its connections: times and the mechanism; several hear side by side."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ if TYPE_CHECKING:
     from mailsync_syncjob.deadline import Clock
     from mailsync_syncjob.imap.tap import Tap
 
-__all__ = ["Chorus", "Stopwatch"]
+__all__ = ["Chorus", "Observer"]
 
 
-class Stopwatch:
-    """Times the parts of the latest connection, in milliseconds."""
+class Observer:
+    """Notes of the latest connection how long its parts took (in milliseconds), and its login."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._since = 0.0
+        self._port = 0
+        self.unreached: set[int] = set()
+        """Ports that were tried, and TCP was not connected the last time."""
         self.tcp: int | None = None
         """The TCP connection, names and failed addresses included; None if none came about."""
         self.handshake: int | None = None
         """The TLS handshake; None if none came to its end."""
+        self.mechanism: str | None = None
+        """What the login was tried with: a SASL mechanism, or LOGIN for the command."""
 
-    def trying(self, _: Target) -> None:
+    def reset(self) -> None:
+        """Forget the latest connection."""
+        self.tcp = self.handshake = self.mechanism = None
+
+    def trying(self, target: Target) -> None:
         """Begin with a new connection."""
-        self.tcp = self.handshake = None
+        self.reset()
+        self._port = target.account.effective_port
+        self.unreached.add(self._port)
         self._since = self._clock.monotonic()
 
     def connected(self) -> None:
         """Take the time of TCP."""
+        self.unreached.discard(self._port)
         self.tcp = self._passed()
 
     def shaking_hands(self) -> None:
@@ -40,11 +52,16 @@ class Stopwatch:
         """Take the time of the handshake."""
         self.handshake = self._passed()
 
-    def sent(self, _: bytes) -> None:
-        """Not timed."""
+    def sent(self, data: bytes) -> None:
+        """Note the mechanism; nothing that follows it."""
+        words = data[:200].split(None, 3)
+        if len(words) >= 3 and words[1] == b"AUTHENTICATE":
+            self.mechanism = words[2].decode("ascii", "replace")
+        elif len(words) >= 3 and words[1] == b"LOGIN":
+            self.mechanism = "LOGIN"
 
     def received(self, _: bytes) -> None:
-        """Not timed."""
+        """Nothing to note."""
 
     def _passed(self) -> int:
         return round((self._clock.monotonic() - self._since) * 1000)
