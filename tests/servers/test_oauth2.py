@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import yaml
 
 from mailsync_api.conditions import Reason
 from tests.support.authorization import AuthorizationServer, run_authorization_server
@@ -22,6 +25,7 @@ from tests.support.mailbox import load, plain_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.conftest import Pair
 
@@ -229,6 +233,47 @@ def test_a_run_outlives_three_tokens(pair: Pair) -> None:
         assert "the Secret's is now old" in result.stdout
         again = _engine(pair, source).run()
         assert (again.exit_code, _reason(again.stdout)) == (77, Reason.TOKEN_REVOKED)
+
+
+def test_the_command_probes_and_runs_with_tokens(
+    authorization: AuthorizationServer, dovecot: Dovecot, pair: Pair, tmp_path: Path
+) -> None:
+    source, destination = _refreshed(dovecot, authorization), pair.destination_account()
+    token = source.files["/token"]
+    sides = {"source": source.wire("source"), "destination": destination.wire("destination")}
+    documents = [
+        _object("MailSync", "alice", apiVersion="mailsync.dev/v1alpha1", spec=sides),
+        _object(
+            "Secret",
+            "token",
+            stringData={"token": token, "clientSecret": source.files["/client-secret"]},
+        ),
+        _object("Secret", "destination-password", stringData={"password": destination.password}),
+        _object("ConfigMap", "token-ca", data={"ca.crt": authorization.ca_pem}),
+        _object("ConfigMap", "source-ca", data={"ca.crt": source.ca_pem}),
+        _object("ConfigMap", "destination-ca", data={"ca.crt": destination.ca_pem}),
+    ]
+    path = tmp_path / "alice.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    probed = _mailsync("probe", "-f", path, "--with-logins", "--trace")
+    assert probed.returncode == 0, probed.stderr
+    assert "mechanism OAUTHBEARER" in probed.stdout
+    ran = _mailsync("run", "-f", path)
+    assert ran.returncode == 0, ran.stderr
+    with pair.destination() as session:
+        assert session.select("INBOX")[1] == [b"2"]
+    for said in (probed.stdout, probed.stderr, ran.stdout, ran.stderr):
+        assert token not in said
+        assert authorization.client_secret("delegated") not in said
+
+
+def _object(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
+
+
+def _mailsync(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mailsync_syncjob.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def _refused(authorization: AuthorizationServer) -> list[dict[str, Any]]:
