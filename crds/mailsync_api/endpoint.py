@@ -142,8 +142,8 @@ class AccountSpec(ApiModel):
     )
 
     endpoint_ref: EndpointRef | None = None
-    """The MailEndpoint with the server's host, port, TLS policy and limits, which many mailboxes
-    may share; instead of host, port and tls here."""
+    """The MailEndpoint with the server's host, port and TLS policy, which many mailboxes may share;
+    instead of host, port and tls here. No run starts while it is not Ready."""
     host: Host | None = None
     """The server's host name or IP address."""
     port: _Port | None = None

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mailsync_api.endpoint import AccountSpec, CaRefKind
-from mailsync_api.manifest import MailSync
+from mailsync_api.endpoint import CaRefKind, MailAccount
+from mailsync_api.manifest import MailEndpoint, MailSync
+from mailsync_api.spec import Accounts
 
 _FOLDER = Path(__file__).parents[2] / "examples"
 _FILES = sorted(_FOLDER.glob("*.yaml"))
@@ -28,13 +29,13 @@ def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     }
 
 
-def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
+def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
     login = account.authentication
     name = login.secret_ref.name if login.secret_ref else ""
     keys = {("Secret", name, key) for key in login.secret_keys.values()}
     if login.oauth2 and (ca := login.oauth2.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
-    if account.tls and (ca := account.tls.ca_ref):
+    if ca := account.tls.ca_ref:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     return keys
 
@@ -48,8 +49,11 @@ def test_an_example_is_valid_and_holds_what_it_refers_to(path: Path) -> None:
     objects = _objects(path)
     mailsyncs = [MailSync.from_object(each) for each in objects if each["kind"] == "MailSync"]
     assert mailsyncs
+    endpoints = [MailEndpoint.from_object(o) for o in objects if o["kind"] == "MailEndpoint"]
+    servers = {each.metadata.name: each.spec.server for each in endpoints}
     for each in mailsyncs:
-        referenced = _referenced(each.spec.source) | _referenced(each.spec.destination)
+        accounts = Accounts.of(each.spec, servers)
+        referenced = _referenced(accounts.source) | _referenced(accounts.destination)
         assert referenced <= _keys(objects)
 
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
-from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Side, TLSMode
+from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Server, Side, TLSMode
 from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
+    from mailsync_api.mailendpoint import MailEndpointSpec
     from mailsync_api.podtemplate import PodTemplate
     from mailsync_api.spec import Accounts, MailSyncSpec
 
-__all__ = ["ENGINE_USER", "engine_pod_spec"]
+__all__ = ["ENGINE_USER", "engine_pod_spec", "probe_pod_spec"]
 
 ENGINE_USER: Final = 65532
 """User and group of the engine; the images have the same."""
@@ -29,15 +30,42 @@ def engine_pod_spec(
 ) -> k8s.V1PodSpec:
     """Return the pod's spec; ``text`` is the engine's input as JSON."""
     sides = [(side, accounts.account(side)) for side in Side]
-    volumes = [volume for side, account in sides for volume in _volumes(side, account)]
-    mounts = [mount for side, account in sides for mount in _mounts(side, account)]
+    volumes = [volume for side, account in sides for volume in _account_volumes(side, account)]
+    variable = k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))
+    return _pod_spec(spec.pod_template, volumes, variable, image=image, pull_policy=pull_policy)
+
+
+def probe_pod_spec(
+    spec: MailEndpointSpec, *, image: str, pull_policy: str, text: str
+) -> k8s.V1PodSpec:
+    """Return the spec of a probe's pod: the same, without any password."""
+    volumes = _server_volumes(names.PROBED_SERVER, spec.server)
+    variable = k8s.V1EnvVar(name=names.PROBE_INPUT_ENV, value=_verbatim(text))
+    template = spec.probe.pod_template
+    return _pod_spec(template, volumes, variable, image=image, pull_policy=pull_policy)
+
+
+def _pod_spec(
+    template: PodTemplate,
+    volumes: list[k8s.V1Volume],
+    variable: k8s.V1EnvVar,
+    *,
+    image: str,
+    pull_policy: str,
+) -> k8s.V1PodSpec:
+    mounts = [
+        k8s.V1VolumeMount(
+            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+        )
+        for volume in volumes
+    ]
     container = k8s.V1Container(
         name=names.ENGINE_CONTAINER,
         image=image,
         image_pull_policy=pull_policy,
         command=["mailsync-job"],
-        env=[k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))],
-        resources=_resources(spec.pod_template),
+        env=[variable],
+        resources=_resources(template),
         termination_message_path=names.TERMINATION_MESSAGE_PATH,
         termination_message_policy="File",
         security_context=k8s.V1SecurityContext(
@@ -63,7 +91,7 @@ def engine_pod_spec(
             fs_group=ENGINE_USER,
             seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
         ),
-        **_placement(spec.pod_template),
+        **_placement(template),
     )
 
 
@@ -80,11 +108,19 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
     )
 
 
-def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    password = [*_password_volumes(side, account), *_token_ca_volumes(side, account)]
-    if account.tls.mode is TLSMode.NONE:
-        return password
-    return [*password, *_ca_volumes(side, account), *_client_volumes(side, account)]
+def _account_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    return [
+        *_password_volumes(side, account),
+        *_token_ca_volumes(side, account),
+        *_server_volumes(side.value, account),
+    ]
+
+
+def _server_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
+    if server.tls.mode is TLSMode.NONE:
+        return []
+    trust = _trust_volumes(f"{name}{CA_SUFFIX}", server.tls.ca_ref)
+    return [*trust, *_client_volumes(name, server)]
 
 
 def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -101,10 +137,6 @@ def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
         ],
     )
     return [k8s.V1Volume(name=side.value, secret=source)]
-
-
-def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    return _trust_volumes(f"{side}{CA_SUFFIX}", account.tls.ca_ref)
 
 
 def _token_ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -132,8 +164,8 @@ def _trust_volumes(name: str, ref: CaRef | None) -> list[k8s.V1Volume]:
     return [k8s.V1Volume(name=name, **source)]
 
 
-def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    ref = account.tls.client_certificate_ref
+def _client_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
+    ref = server.tls.client_certificate_ref
     if ref is None:
         return []
     source = k8s.V1SecretVolumeSource(
@@ -144,16 +176,7 @@ def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
             k8s.V1KeyToPath(key=ref.key_key, path=names.CLIENT_KEY_FILE_NAME),
         ],
     )
-    return [k8s.V1Volume(name=f"{side}{CLIENT_SUFFIX}", secret=source)]
-
-
-def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:
-    return [
-        k8s.V1VolumeMount(
-            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
-        )
-        for volume in _volumes(side, account)
-    ]
+    return [k8s.V1Volume(name=f"{name}{CLIENT_SUFFIX}", secret=source)]
 
 
 def _placement(template: PodTemplate) -> dict[str, Any]:
