@@ -212,7 +212,10 @@ class MailSyncStatus(ApiModel):
     next_sync_time: Time | None = None
     """When the next run starts, as far as it is known."""
     consecutive_failures: Count = 0
-    """How many runs failed since the last success; throttled ones do not count."""
+    """How many runs failed since the last success; throttled ones do not count, nor do further
+    refusals of the same credentials."""
+    consecutive_refusals: Count = 0
+    """How many runs in a row were refused their credentials since somebody asked for one."""
     retry_after_time: Time | None = None
     """When a failed run is tried again."""
     report_name: Annotated[str, Field(max_length=253)] | None = None

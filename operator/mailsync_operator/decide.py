@@ -31,6 +31,13 @@ from mailsync_operator.endings import Ending, run_ending
 from mailsync_operator.gate import ENDPOINT_CODES, find_hold
 from mailsync_operator.naming import job_name, servers_hash, spec_hash
 from mailsync_operator.pending import find_blocker, find_job_blocker
+from mailsync_operator.refusals import (
+    LEAST_SECONDS,
+    held_until,
+    is_retry,
+    next_attempt,
+    was_refused,
+)
 
 if TYPE_CHECKING:
     from mailsync_operator.observe import Observation
@@ -130,9 +137,13 @@ def _describe_pod(
 ) -> None:
     obs = draft.obs
     pod = pods[-1] if pods else None
+    retry = is_retry(obs.status, run, spec_hash=job.spec_hash)
     if pod is not None and (pod.running or pod.termination is not None):
         draft.adopt_feed(run.number)
-        draft.claim(*claims.running(obs.status, run, pod))
+        if retry and not draft.logged_in:
+            draft.claim(*claims.retrying(obs.status, run))
+        else:
+            draft.claim(*claims.running(obs.status, run, pod))
         draft.requeue(_RUNNING_REQUEUE)
         return
     blocker = None
@@ -143,6 +154,8 @@ def _describe_pod(
         blocker = find_blocker(pod, obs.pod_events, ends=ends, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
+    elif retry:
+        draft.claim(*claims.retrying(obs.status, run))
     else:
         draft.claim(*claims.pending(obs.status, run))
     since = pod.created if pod is not None else job.created
@@ -174,7 +187,7 @@ def _end(draft: Draft, ending: Ending) -> None:
 
 
 def _succeed(draft: Draft, record: RunRecord) -> None:
-    draft.set(consecutive_failures=0, retry_after_time=None)
+    draft.set(consecutive_failures=0, consecutive_refusals=0, retry_after_time=None)
     if record.dry_run:
         draft.claim(*claims.compared(draft.obs.status, record))
         return
@@ -190,7 +203,13 @@ def _fail(draft: Draft, ending: Ending) -> None:
     obs, record = draft.obs, ending.record
     policy = obs.spec.retry if obs.spec else RetryPolicy()
     # Throttling is the server's pace, not a failure: it never leads to giving up.
-    failures = obs.status.consecutive_failures + (ending.retry is not RetryClass.THROTTLED)
+    # Nor is a login that was refused before: a password may be wrong for weeks.
+    refused = was_refused(record)
+    repeated = refused and is_retry(obs.status, ending.run, spec_hash=record.spec_hash)
+    new = ending.retry is not RetryClass.THROTTLED and not repeated
+    failures = obs.status.consecutive_failures + new
+    if refused:
+        draft.set(consecutive_refusals=obs.status.consecutive_refusals + 1 if repeated else 1)
     usual = backoff_seconds(policy, failures=failures, uid=obs.mailsync.uid)
     if ending.retry is RetryClass.THROTTLED:
         wait: int | None = min(record.retry_after_seconds or usual, _LONGEST_THROTTLE)
@@ -214,16 +233,21 @@ def _rest(draft: Draft, *, may_start: bool) -> None:
     if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
-    asked = _asked_for(draft)
+    asked, refused = _asked_for(draft), was_refused(status.last_run)
+    if refused:
+        due = next_attempt(status, obs.spec.retry, uid=obs.mailsync.uid)
+        draft.set(retry_after_time=due, next_sync_time=due)
+        status = draft.status
     due = status.retry_after_time
-    if not asked and due is None:
-        draft.claim(*claims.at_rest(status, policy=obs.spec.retry))
+    if not asked and (due is None or (refused and obs.spec.suspend)):
+        draft.claim(*claims.at_rest(status, spec=obs.spec))
         return
     if obs.spec.suspend:
         draft.claim(*claims.suspended("no run starts while spec.suspend is true"))
         return
     if not asked and due is not None and due > obs.now:
-        draft.claim(*claims.waiting(status))
+        known = claims.at_rest(status, spec=obs.spec) if refused else claims.waiting(status)
+        draft.claim(*known)
         draft.requeue((due - obs.now).total_seconds())
         return
     hold = find_hold(obs.spec, obs.endpoints)
@@ -233,8 +257,14 @@ def _rest(draft: Draft, *, may_start: bool) -> None:
     if obs.accounts is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
-    if may_start:
+    until = held_until(obs, obs.spec)
+    if until is not None and until > obs.now:
+        draft.claim(*claims.refused_lately(status, until=until))
+        draft.requeue((until - obs.now).total_seconds())
+    elif may_start:
         _start(draft)
+    elif refused and not asked:
+        draft.claim(*claims.at_rest(status, spec=obs.spec))
     else:
         draft.claim(*claims.due(status))
 
@@ -285,7 +315,10 @@ def _start(draft: Draft) -> None:
     wanted = spec_hash(obs.spec)
     draft.do(CreateJob(run=run, spec_hash=wanted))
     draft.set(current_run=run, retry_after_time=None, next_sync_time=None, progress=None)
-    draft.claim(*claims.pending(status, run))
+    if is_retry(status, run, spec_hash=wanted):
+        draft.claim(*claims.retrying(status, run))
+    else:
+        draft.claim(*claims.pending(status, run))
     if status.last_run is not None and status.last_run.spec_hash not in {None, wanted}:
         draft.claim(claims.sync_unknown())
     draft.requeue(_PENDING_STEPS[0][1])
@@ -309,6 +342,7 @@ def _keep_house(draft: Draft) -> None:
             limits[record.result] -= 1
             kept.append(record)
     draft.set(runs=kept)
+    refused = {record.number for record in kept if was_refused(record)}
     recorded = {record.number for record in obs.status.runs}  # as the API server has them
     numbers = {record.number for record in kept}
     for job in obs.jobs:
@@ -316,8 +350,12 @@ def _keep_house(draft: Draft) -> None:
             continue
         if job.run in recorded and job.run not in numbers:
             draft.do(DeleteJob(job.name))
-        elif job.run in recorded and _too_long(job, spec.ttl_seconds_after_finished):
-            draft.do(SetJobLifetime(job.name, seconds=spec.ttl_seconds_after_finished))
+            continue
+        seconds = spec.ttl_seconds_after_finished
+        if job.run in refused:
+            seconds = max(seconds, LEAST_SECONDS)  # it is a witness
+        if job.run in recorded and _too_long(job, seconds):
+            draft.do(SetJobLifetime(job.name, seconds=seconds))
 
 
 def _too_long(job: JobSnapshot, seconds: int) -> bool:
