@@ -1,8 +1,9 @@
 """Refused credentials: when a run tries them again, and what must not hasten it.
 
 Only a person can help, but the operator cannot see when one has: it may not read Secrets. So a slow
-probe tries again by itself, at most once in an hour. Two witnesses tell when a login was refused last,
-the status and the Job of that run: neither a restart nor an edited status brings the next one closer.
+probe tries again by itself, at most once in an hour. Two witnesses tell when a login was refused
+last, the status and the Job of that run: neither a restart nor an edited status brings the next one
+closer.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def test_an_edited_status_brings_no_login_closer(what: str, keep: str) -> None:
 
 
 class Throttle(RuleBasedStateMachine):
-    """Wrong passwords, and everything that could bring a run about but somebody's asking for one."""
+    """Wrong passwords, and all that could bring a run about but somebody's asking for one."""
 
     def __init__(self) -> None:
         super().__init__()
