@@ -128,6 +128,9 @@ class CurrentRun(ApiModel):
     """How many pods were started for it so far."""
     manual: Annotated[str, Field(max_length=253)] | None = None
     """The value of trigger.manual that the run answers."""
+    secrets_version: Count | None = None
+    """Up to which change of Secrets (a resourceVersion) the operator knew of them when the run
+    started; absent where it may not watch them."""
 
 
 class RunRecord(ApiModel):
@@ -165,6 +168,9 @@ class RunRecord(ApiModel):
     """A hash of the servers that it went to, with what MailEndpoints stood for at the time."""
     manual: Annotated[str, Field(max_length=253)] | None = None
     """The value of trigger.manual that the run answered."""
+    secrets_version: Count | None = None
+    """Up to which change of Secrets (a resourceVersion) the operator knew of them when the run
+    started; absent where it may not watch them."""
     messages_total: Count = 0
     """Messages at the source in the selected folders."""
     messages_copied: Count = 0

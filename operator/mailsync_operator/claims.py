@@ -186,14 +186,25 @@ def refused_lately(status: MailSyncStatus, *, until: datetime) -> tuple[Claim, .
     return unknown(_SUCCEEDED, Reason.BACKING_OFF, text), _ready(status), _not_stalled()
 
 
-def at_rest(status: MailSyncStatus, *, spec: MailSyncSpec) -> tuple[Claim, ...]:
-    """Nothing is left to do: it is finished, or given up."""
+def at_rest(
+    status: MailSyncStatus, *, spec: MailSyncSpec, watched: bool = False
+) -> tuple[Claim, ...]:
+    """Nothing is left to do: it is finished, or given up.
+
+    Parameters
+    ----------
+    watched
+        Whether it is seen when a Secret changes.
+    """
     last = status.last_run
     assert last is not None  # noqa: S101  without a run the first one is due
     if last.result is RunResult.SUCCEEDED:
         return true(_SUCCEEDED, Reason.COMPLETED, _summary(last)), _ready(status), _not_stalled()
     text = f"{_sentence(last.message)}{_CURE}"
     if was_refused(last):
+        text += " at once"
+        if watched:
+            text += "; it does by itself when its Secret changes"
         text += _next_attempt(status, spec=spec)
     elif status.consecutive_failures >= spec.retry.max_consecutive_failures > 1:
         text = f"given up after {status.consecutive_failures} failed runs in a row. {text}"
@@ -204,9 +215,9 @@ def _next_attempt(status: MailSyncStatus, *, spec: MailSyncSpec) -> str:
     if status.retry_after_time is None:
         return " (spec.retry.credentialsRetrySeconds is 0)"
     if spec.suspend:
-        return "; nothing is tried while spec.suspend is true"
+        return ". Nothing is tried while spec.suspend is true"
     at = format_time(status.retry_after_time)
-    return f", at once. Without that, the credentials are tried once more at {at}"
+    return f". Without that, the credentials are tried once more at {at}"
 
 
 def _given_up(reason: str, text: str) -> tuple[Claim, ...]:

@@ -30,7 +30,7 @@ from mailsync_operator.draft import Draft
 from mailsync_operator.endings import Ending, run_ending
 from mailsync_operator.gate import ENDPOINT_CODES, find_hold
 from mailsync_operator.naming import job_name, servers_hash, spec_hash
-from mailsync_operator.pending import find_blocker, find_job_blocker
+from mailsync_operator.pending import Blocker, find_blocker, find_job_blocker
 from mailsync_operator.refusals import (
     LEAST_SECONDS,
     held_until,
@@ -52,6 +52,8 @@ a while must not lose it. A shorter ``ttlSecondsAfterFinished`` is set once the 
 _RUNNING_REQUEUE: Final = 300.0
 """A look from time to time, in seconds, in case a watch lost an event."""
 _REFUSED_REQUEUE: Final = 60.0
+_STOPPING_REQUEUE: Final = 1.0
+_SECRET_MISSING: Final = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND})
 _PENDING_STEPS: Final = ((10.0, 1.5), (60.0, 5.0), (600.0, 15.0))
 """While a pod is pending: younger than so many seconds, look again after so many."""
 _PENDING_LATE: Final = 60.0
@@ -97,6 +99,7 @@ def _adopted(obs: Observation) -> CurrentRun | None:
         job_name=job.name,
         start_time=job.created,
         manual=job.manual,
+        secrets_version=job.secrets_version,
     )
 
 
@@ -121,6 +124,11 @@ def _follow(draft: Draft, run: CurrentRun) -> bool:
     if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
         draft.requeue(_RUNNING_REQUEUE)
+        return True
+    if job.suspended and not obs.spec.suspend and job.active:
+        # Its pod is still being stopped: a change of mind would go unseen by the Job controller.
+        draft.claim(*claims.pending(obs.status, run))
+        draft.requeue(_STOPPING_REQUEUE)
         return True
     if obs.spec.suspend != job.suspended:
         draft.do(SuspendJob(job.name, suspend=obs.spec.suspend))
@@ -154,12 +162,26 @@ def _describe_pod(
         blocker = find_blocker(pod, obs.pod_events, ends=ends, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
+        _mount_anew(draft, run, job, blocker)
     elif retry:
         draft.claim(*claims.retrying(obs.status, run))
     else:
         draft.claim(*claims.pending(obs.status, run))
     since = pod.created if pod is not None else job.created
     draft.requeue(_pending_requeue((obs.now - since).total_seconds()))
+
+
+def _mount_anew(draft: Draft, run: CurrentRun, job: JobSnapshot, blocker: Blocker) -> None:
+    """Have the pod replaced once its Secret is there: the kubelet looks every two minutes only.
+
+    The Job is suspended, and goes on by itself at the next look.
+    """
+    seen = draft.obs.secrets
+    if blocker.reason not in _SECRET_MISSING or seen is None or run.secrets_version is None:
+        return
+    if seen.newest > run.secrets_version:
+        draft.do(SuspendJob(job.name, suspend=True))
+        draft.set(current_run=run.model_copy(update={"secrets_version": seen.upto}))
 
 
 def _pending_requeue(age: float) -> float:
@@ -229,25 +251,26 @@ def _fail(draft: Draft, ending: Ending) -> None:
 
 def _rest(draft: Draft, *, may_start: bool) -> None:
     """Start a run if one is due, else say what the object waits for."""
-    obs, status = draft.obs, draft.status
+    obs = draft.obs
     if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
-    asked, refused = _asked_for(draft), was_refused(status.last_run)
+    asked, refused = _asked_for(draft), was_refused(draft.status.last_run)
     if refused:
-        due = next_attempt(status, obs.spec.retry, uid=obs.mailsync.uid)
-        draft.set(retry_after_time=due, next_sync_time=due)
-        status = draft.status
+        _plan_attempt(draft)
+    status = draft.status
     due = status.retry_after_time
     if not asked and (due is None or (refused and obs.spec.suspend)):
-        draft.claim(*claims.at_rest(status, spec=obs.spec))
+        _claim_rest(draft)
         return
     if obs.spec.suspend:
         draft.claim(*claims.suspended("no run starts while spec.suspend is true"))
         return
     if not asked and due is not None and due > obs.now:
-        known = claims.at_rest(status, spec=obs.spec) if refused else claims.waiting(status)
-        draft.claim(*known)
+        if refused:
+            _claim_rest(draft)
+        else:
+            draft.claim(*claims.waiting(status))
         draft.requeue((due - obs.now).total_seconds())
         return
     hold = find_hold(obs.spec, obs.endpoints)
@@ -264,9 +287,23 @@ def _rest(draft: Draft, *, may_start: bool) -> None:
     elif may_start:
         _start(draft)
     elif refused and not asked:
-        draft.claim(*claims.at_rest(status, spec=obs.spec))
+        _claim_rest(draft)
     else:
         draft.claim(*claims.due(status))
+
+
+def _claim_rest(draft: Draft) -> None:
+    assert draft.obs.spec is not None  # noqa: S101  the caller looked
+    watched = draft.obs.secrets is not None
+    draft.claim(*claims.at_rest(draft.status, spec=draft.obs.spec, watched=watched))
+
+
+def _plan_attempt(draft: Draft) -> None:
+    """Say when refused credentials are tried again."""
+    assert draft.obs.spec is not None  # noqa: S101  the caller looked
+    _note_secrets(draft)
+    due = next_attempt(draft.obs, draft.status, draft.obs.spec.retry)
+    draft.set(retry_after_time=due, next_sync_time=due)
 
 
 def _asked_for(draft: Draft) -> bool:
@@ -300,6 +337,13 @@ def _healed(obs: Observation, failed: RunRecord) -> bool:
     )
 
 
+def _note_secrets(draft: Draft) -> None:
+    """From now on changes of Secrets are known, if they were not when the run started."""
+    last, seen = draft.status.last_run, draft.obs.secrets
+    if last is not None and last.secrets_version is None and seen is not None:
+        draft.set(last_run=last.model_copy(update={"secrets_version": seen.upto}))
+
+
 def _start(draft: Draft) -> None:
     obs, status = draft.obs, draft.status
     assert obs.spec is not None  # noqa: S101  the caller looked
@@ -311,6 +355,7 @@ def _start(draft: Draft) -> None:
         job_name=name,
         start_time=obs.now,
         manual=obs.spec.trigger.manual,
+        secrets_version=obs.secrets.upto if obs.secrets else None,
     )
     wanted = spec_hash(obs.spec)
     draft.do(CreateJob(run=run, spec_hash=wanted))

@@ -86,6 +86,7 @@ def run_ending(obs: Observation, run: CurrentRun) -> Ending:
         spec_hash=job.spec_hash if job else None,
         servers_hash=job.servers_hash if job else None,
         manual=run.manual,
+        secrets_version=run.secrets_version,
         **figures,
     )
     return Ending(run, record, cause.retry, verdict, pod.name if pod else None)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.exitcodes import ExitCode
-from mailsync_operator.naming import spec_hash
+from mailsync_operator.naming import servers_hash, spec_hash
 from mailsync_operator.snapshot import JobOutcome
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ __all__ = [
 LEAST_SECONDS: Final = 3600
 """Between two refused logins that nobody asked for; also how long the Job of the first is kept."""
 _LONGEST: Final = 86400
+_CHANGES: Final = 3
+"""After so many refused logins within the hour, a changed Secret is no reason for one at once."""
 _SPREAD: Final = 0.1
 """At most this part of a wait is added, so that thousands do not come back at once."""
 _EXIT_CODE: Final = re.compile(rf"\bexit code {int(ExitCode.CREDENTIALS)}\b")
@@ -62,7 +64,7 @@ def refusal_wait(policy: RetryPolicy, *, refusals: int, uid: str) -> int | None:
     return full + int(full * _SPREAD * int.from_bytes(digest[:4], "big") / 2**32)
 
 
-def next_attempt(status: MailSyncStatus, policy: RetryPolicy, *, uid: str) -> datetime | None:
+def next_attempt(obs: Observation, status: MailSyncStatus, policy: RetryPolicy) -> datetime | None:
     """Return when the credentials that the last run was refused are tried again; None for never.
 
     It is made anew from the last run each time, so a changed policy holds at once.
@@ -70,8 +72,23 @@ def next_attempt(status: MailSyncStatus, policy: RetryPolicy, *, uid: str) -> da
     last = status.last_run
     if last is None or not was_refused(last):
         return None
+    if _secret_changed(obs, last.secrets_version) and not _often(obs, status):
+        return obs.now
+    uid = obs.mailsync.uid
     wait = refusal_wait(policy, refusals=status.consecutive_refusals, uid=uid)
     return last.completion_time + timedelta(seconds=wait) if wait is not None else None
+
+
+def _secret_changed(obs: Observation, since: int | None) -> bool:
+    """Return whether a Secret changed since a run that started at this version."""
+    return obs.secrets is not None and since is not None and obs.secrets.newest > since
+
+
+def _often(obs: Observation, status: MailSyncStatus) -> bool:
+    """Return whether changes of Secrets (by a controller, say) have cost too many logins lately."""
+    recent = timedelta(seconds=LEAST_SECONDS)
+    refused = [run for run in status.runs if was_refused(run)]
+    return sum(obs.now - run.completion_time < recent for run in refused) >= _CHANGES
 
 
 def is_retry(status: MailSyncStatus, run: CurrentRun, *, spec_hash: str | None) -> bool:
@@ -96,6 +113,11 @@ def held_until(obs: Observation, spec: MailSyncSpec) -> datetime | None:
         return None
     new_token = spec.trigger.manual is not None and spec.trigger.manual != job.manual
     if new_token or job.spec_hash != spec_hash(spec):
+        return None
+    if job.servers_hash is not None and obs.accounts is not None:
+        if job.servers_hash != servers_hash(spec, obs.accounts):
+            return None
+    if _secret_changed(obs, job.secrets_version) and not _often(obs, obs.status):
         return None
     return job.ended + timedelta(seconds=LEAST_SECONDS)
 

@@ -61,6 +61,8 @@ class Indices:
     """By the UID of their MailSync or MailEndpoint."""
     pods: Mapping[Any, Any]
     """The same."""
+    secret_users: Mapping[Any, Any] | None = None
+    """The keys of MailSyncs, by namespace and name of a Secret; None where those are not watched."""
 
 
 class IndexView:

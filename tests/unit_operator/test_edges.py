@@ -251,6 +251,21 @@ def test_only_handlers_that_need_no_finalizer_and_no_annotation() -> None:
     assert watched == {"mailsync", "endpoint", "job", "pod"}
 
 
+def test_who_uses_a_secret_is_kept_only_where_secrets_are_watched() -> None:
+    def indices(settings: Settings) -> set[str]:
+        registry = build_registry(Runtime(settings))
+        return {str(handler.id) for handler in registry._indexing.get_all_handlers()}
+
+    usual = {"mailsyncs", "jobs", "pods"}
+    assert indices(Settings(image="engine:1")) == usual
+    assert indices(Settings(image="engine:1", watch_secrets=True)) == usual | {"users"}
+    alice, bob = mailsync_object("alice", uid="1"), mailsync_object("bob", uid="2")
+    secret = ("default", "source-password")
+    view = IndexView({}, {}, {}, {secret: [alice.key, bob.key]})
+    assert view.users(secret) == (alice.key, bob.key)
+    assert view.users(("other", "source-password")) == ()
+
+
 def test_watched_objects_are_not_limited_in_number() -> None:
     # Seen with 1000 MailSyncs and a limit of 50: after a restart nothing was ever handled.
     settings = kopf.OperatorSettings()
