@@ -1,4 +1,4 @@
-"""Which Secrets a MailSync refers to, read from its spec as it is on the wire.
+"""Which Secrets an object of ours refers to, read from its spec as it is on the wire.
 
 Whoever asks (what watches Secrets, what lists those no longer needed) wants names only, also those
 in a spec that is not valid: so this is no part of the models.
@@ -17,18 +17,24 @@ _EITHER: Final = frozenset({"caRef"})
 """References to a ConfigMap, unless their kind says otherwise."""
 
 
-def secret_names(spec: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the Secrets that the accounts of a MailSync's spec refer to."""
-    return frozenset(name for side in ("source", "destination") for name in _names(spec.get(side)))
+def secret_names(spec: Mapping[str, Any], *, cas: bool = True) -> frozenset[str]:
+    """Return the names of the Secrets that a spec refers to.
+
+    Parameters
+    ----------
+    cas
+        Whether those with CA certificates count, which hold nothing secret.
+    """
+    return frozenset(_names(spec, cas=cas))
 
 
-def _names(value: Any) -> Iterator[str]:  # noqa: ANN401  any JSON
+def _names(value: Any, *, cas: bool) -> Iterator[str]:  # noqa: ANN401  any JSON
     if not isinstance(value, Mapping):
         return
     for key, inner in value.items():
-        if key.endswith("Ref") and key not in _ELSEWHERE and isinstance(inner, Mapping):
+        if not key.endswith("Ref") or not isinstance(inner, Mapping):
+            yield from _names(inner, cas=cas)
+        elif key not in _ELSEWHERE and (cas or key not in _EITHER):
             kind = inner.get("kind", "ConfigMap" if key in _EITHER else "Secret")
             if kind == "Secret" and inner.get("name"):
                 yield str(inner["name"])
-        else:
-            yield from _names(inner)

@@ -116,6 +116,11 @@ class IndexView:
         """Return which MailSyncs refer to a MailEndpoint, whether it exists or not."""
         return frozenset(self._indices.users.get(endpoint, ()))
 
+    def users_of_secret(self, secret: Key) -> frozenset[Key]:
+        """Return which MailSyncs refer to a Secret, where Secrets are watched."""
+        known = self._indices.secret_users
+        return frozenset(known.get(secret, ()) if known is not None else ())
+
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         """Return the Jobs of a MailSync or MailEndpoint."""
         return tuple(self._indices.jobs.get(uid, ()))

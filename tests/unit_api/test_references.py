@@ -27,6 +27,7 @@ def test_those_of_both_accounts_and_no_config_map() -> None:
     )
     expected = {"source-password", "destination-password", "client", "private"}
     assert secret_names(spec) == expected
+    assert secret_names(spec, cas=False) == expected - {"private"}
     # The same as the API server stores it, with its defaults.
     assert secret_names(MailSyncSpec.model_validate(spec).to_wire()) == expected
 

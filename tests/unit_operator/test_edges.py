@@ -261,7 +261,9 @@ def test_who_uses_a_secret_is_kept_only_where_secrets_are_watched() -> None:
     assert indices(Settings(image="engine:1", watch_secrets=True)) == usual | {"users"}
     alice, bob = mailsync_object("alice", uid="1"), mailsync_object("bob", uid="2")
     secret = ("default", "source-password")
-    view = IndexView({}, {}, {}, {secret: [alice.key, bob.key]})
+    users: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    view = IndexView({}, {}, {}, users)
+    users[secret] = [alice.key, bob.key]  # as the watches bring them, later
     assert view.users(secret) == (alice.key, bob.key)
     assert view.users(("other", "source-password")) == ()
 

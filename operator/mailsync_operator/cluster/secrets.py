@@ -20,9 +20,9 @@ from mailsync_operator.snapshot import Key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-__all__ = ["SecretWatch", "SecretsSeen", "SecretsTransport"]
+__all__ = ["LIST_FORM", "SecretWatch", "SecretsSeen", "SecretsTransport"]
 
-_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+LIST_FORM: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _EVENTS: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _PAGE: Final = "500"
 _WATCH_SECONDS: Final = 240
@@ -148,7 +148,7 @@ class SecretWatch:
         before, listed = dict(scope.versions), dict[Key, int]()
         query, upto = {"limit": _PAGE}, 0
         while True:
-            page = await self._transport.call("GET", scope.path, query=query, accept=_LIST)
+            page = await self._transport.call("GET", scope.path, query=query, accept=LIST_FORM)
             meta = page.get("metadata") or {}
             upto = upto or _version(meta)  # the first page's: the others are of the same moment
             for item in page.get("items") or []:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes.aio import client, config
 
 from mailsync_operator.cluster.encoding import yaml_compatible_json
@@ -32,7 +33,7 @@ from mailsync_operator.errors import (
 if TYPE_CHECKING:
     from kubernetes.aio.client import rest
 
-__all__ = ["RequestMeter", "Transport", "error_of"]
+__all__ = ["RequestMeter", "Transport", "current_namespace", "error_of"]
 
 _TIMEOUT_SECONDS: Final = 30.0
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -42,6 +43,11 @@ _JSON: Final = "application/json"
 _BY_STATUS: Final = MappingProxyType({403: ForbiddenError, 404: NotFoundError, 410: ExpiredError})
 _MAY_PASS: Final = frozenset({401, 408})
 """A token that is being rotated, a time-out."""
+
+
+class _Unmetered:
+    def request(self, verb: str, code: str, seconds: float) -> None:
+        pass
 
 
 class RequestMeter(Protocol):
@@ -64,15 +70,21 @@ class Transport:
     """A connection to one API server.
 
     In a pod it logs in as the pod's ServiceAccount and reads the token again every minute, as it
-    is rotated; elsewhere by a kubeconfig (the usual one by default), with its exec plugins.
+    is rotated; elsewhere, and where one is named, by a kubeconfig with its exec plugins.
     """
 
     def __init__(
-        self, *, meter: RequestMeter, user_agent: str, kubeconfig: str | None = None
+        self,
+        *,
+        user_agent: str,
+        meter: RequestMeter | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
     ) -> None:
-        self._meter = meter
+        self._meter = meter or _Unmetered()
         self._user_agent = user_agent
         self._kubeconfig = kubeconfig
+        self._context = context
         self._client: client.ApiClient | None = None
 
     async def open(self) -> None:
@@ -86,12 +98,12 @@ class Transport:
         settings = client.Configuration()
         # A proxy of the environment is for the outside world, not for the API server.
         settings.client_session_kwargs = {"trust_env": False}
-        try:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
-        except config.ConfigException:
+        if self._kubeconfig is not None or not _in_pod(settings):
             try:
                 await config.load_kube_config(
-                    config_file=self._kubeconfig, client_configuration=settings
+                    config_file=self._kubeconfig,
+                    context=self._context,
+                    client_configuration=settings,
                 )  # type: ignore[no-untyped-call]  # as above
             except config.ConfigException as error:
                 raise ClusterError(
@@ -175,7 +187,8 @@ class Transport:
                 raise error_of(what, answer.status, await answer.text(), answer.headers)
             async for line in answer.content:
                 yield _object(line, what)
-        except ValueError as error:  # a line without end: what it is about must be listed
+        except (ValueError, LineTooLong) as error:
+            # What a line without end is about must be listed.
             raise ExpiredError(f"{what}: {error}") from error
         except _NO_ANSWER as error:
             raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
@@ -216,6 +229,33 @@ class Transport:
             auth_settings=["BearerToken"],
         )
         return await self._client.call_api(*serialized, _request_timeout=seconds)
+
+
+def _in_pod(settings: client.Configuration) -> bool:
+    """Take the pod's own credentials. Return whether this is a pod that has some."""
+    try:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
+    except config.ConfigException:
+        return False
+    return True
+
+
+def current_namespace(kubeconfig: str | None, context: str | None) -> str:
+    """Return the namespace of a kubeconfig's context, as kubectl would take it.
+
+    Raises
+    ------
+    ClusterError
+        There is no usable kubeconfig, or no such context.
+    """
+    try:
+        contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]  # as in Transport.open
+    except config.ConfigException as error:
+        raise ClusterError(f"no kubeconfig: {error}") from error
+    chosen = next((each for each in contexts if each["name"] == context), None)
+    if context is not None and chosen is None:
+        raise ClusterError(f"the kubeconfig has no context {context!r}")
+    return str((chosen or active)["context"].get("namespace") or "default")
 
 
 def error_of(what: str, status: int, text: str, headers: Mapping[str, str]) -> ClusterError:
