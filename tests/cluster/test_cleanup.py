@@ -1,4 +1,4 @@
-"""``kubectl mailsync cleanup`` on a real cluster, as kubectl runs it: with the user's permissions."""
+"""``kubectl mailsync cleanup`` on a real cluster, as kubectl runs it."""
 
 from __future__ import annotations
 
