@@ -26,7 +26,7 @@ def scene(release: Release) -> Iterator[Stage]:
 def plugin(scene: Stage, *arguments: str) -> str:
     """Run it by way of kubectl, which finds it on PATH."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = [scene.kube.kubectl, "mailsync", "cleanup", f"-n={scene.kube.namespace}", *arguments]
+    command = [scene.kube.kubectl, "mailsync", "cleanup", "-n", scene.kube.namespace, *arguments]
     environment = {**os.environ, "PATH": path, "KUBECONFIG": str(scene.kube.kubeconfig)}
     return run(command, env=environment).stdout
 
