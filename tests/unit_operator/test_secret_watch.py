@@ -90,7 +90,7 @@ def follow(*answers: Any, wanted: frozenset[Key] = frozenset({_OLD, _NEW})) -> F
         )
         assert watch.seen("record-secrets", ["alice-old"]) is None
         watch.start()
-        await server.done.wait()
+        await asyncio.wait_for(server.done.wait(), 10000)  # on a clock of its own
         assert watch.alive
         await watch.stop()
         return Followed(watch, server, changed)
