@@ -273,23 +273,36 @@ def _rest(draft: Draft, *, may_start: bool) -> None:
             draft.claim(*claims.waiting(status))
         draft.requeue((due - obs.now).total_seconds())
         return
+    if _is_free(draft):
+        _set_out(draft, may_start=may_start, retry=refused and not asked)
+
+
+def _is_free(draft: Draft) -> bool:
+    """Return whether nothing holds a run back that is due; else say what does."""
+    obs = draft.obs
+    assert obs.spec is not None  # noqa: S101  the caller looked
     hold = find_hold(obs.spec, obs.endpoints)
     if hold is not None:
         draft.claim(*claims.held(hold))  # a change of the MailEndpoint brings it here again
-        return
+        return False
     if obs.accounts is None:
         draft.claim(*claims.invalid(obs.spec_error))
-        return
+        return False
     until = held_until(obs, obs.spec)
     if until is not None and until > obs.now:
-        draft.claim(*claims.refused_lately(status, until=until))
+        draft.claim(*claims.refused_lately(draft.status, until=until))
         draft.requeue((until - obs.now).total_seconds())
-    elif may_start:
+        return False
+    return True
+
+
+def _set_out(draft: Draft, *, may_start: bool, retry: bool) -> None:
+    if may_start:
         _start(draft)
-    elif refused and not asked:
+    elif retry:
         _claim_rest(draft)
     else:
-        draft.claim(*claims.due(status))
+        draft.claim(*claims.due(draft.status))
 
 
 def _claim_rest(draft: Draft) -> None:

@@ -128,7 +128,7 @@ class _Session:
         """Return the Secrets that are not needed any more, without those that are gone."""
         mailsyncs = await self._all(api, f"{_GROUP}{self._scope}/{names.PLURAL_MAILSYNC}")
         try:
-            endpoints = await self._all(api, f"{_GROUP}{self._scope}/mailendpoints")
+            endpoints = await self._all(api, f"{_GROUP}{self._scope}/{names.PLURAL_MAILENDPOINT}")
         except NotFoundError:
             endpoints = []
         found = unneeded(mailsyncs, endpoints)

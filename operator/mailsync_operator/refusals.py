@@ -114,9 +114,9 @@ def held_until(obs: Observation, spec: MailSyncSpec) -> datetime | None:
     new_token = spec.trigger.manual is not None and spec.trigger.manual != job.manual
     if new_token or job.spec_hash != spec_hash(spec):
         return None
-    if job.servers_hash is not None and obs.accounts is not None:
-        if job.servers_hash != servers_hash(spec, obs.accounts):
-            return None
+    servers = servers_hash(spec, obs.accounts) if obs.accounts else None
+    if None not in {servers, job.servers_hash} and servers != job.servers_hash:
+        return None
     if _secret_changed(obs, job.secrets_version) and not _often(obs, obs.status):
         return None
     return job.ended + timedelta(seconds=LEAST_SECONDS)

@@ -62,7 +62,7 @@ class Indices:
     pods: Mapping[Any, Any]
     """The same."""
     secret_users: Mapping[Any, Any] | None = None
-    """The keys of MailSyncs, by namespace and name of a Secret; None where those are not watched."""
+    """The keys of MailSyncs, by namespace and name of a Secret; None where none are watched."""
 
 
 class IndexView:
