@@ -384,6 +384,18 @@ def test_refused_credentials_are_not_tried_again_for_a_recovered_endpoint() -> N
     assert len(world.run_jobs) == 1
 
 
+def test_refused_credentials_are_tried_at_once_on_another_server() -> None:
+    world = EndpointWorld()
+    world.probe()
+    world.settle()
+    world.run(ExitCode.CREDENTIALS)
+    world.pass_time(60)
+    world.change_endpoint(host="imap.other.example.org")
+    world.probe()
+    world.settle()
+    assert len(world.run_jobs) == 2
+
+
 def test_a_refused_login_at_a_known_service_says_what_to_know() -> None:
     world = EndpointWorld(preset="Gmail")
     world.probe()
