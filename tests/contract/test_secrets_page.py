@@ -11,7 +11,7 @@ import pytest
 from tests.support.builders import mailsync
 from tests.support.pages import commands, manifests, page
 
-_PAGES = ("secrets.md", "security.md")
+_PAGES = ("secrets.md", "security.md", "usage.md")
 _SPECS = [obj["spec"] for name in _PAGES for obj in manifests(page(name)) if set(obj) == {"spec"}]
 _ROOT = Path(__file__).parents[2]
 
