@@ -24,6 +24,8 @@ __all__ = [
     "PLURAL_MAILSYNC",
     "PROBED_SERVER",
     "PROBE_INPUT_ENV",
+    "PROXY_PASSWORD_FILE_NAME",
+    "PROXY_USERNAME_FILE_NAME",
     "RUN_LABEL",
     "SECRETS_ROOT",
     "SHORT_NAME_MAILSYNC",
@@ -37,6 +39,8 @@ __all__ = [
     "client_certificate_path",
     "client_key_path",
     "password_path",
+    "proxy_password_path",
+    "proxy_username_path",
     "secret_path",
     "token_ca_path",
 ]
@@ -84,6 +88,8 @@ PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a passw
 CA_FILE_NAME: Final = "ca.crt"
 CLIENT_CERTIFICATE_FILE_NAME: Final = "tls.crt"
 CLIENT_KEY_FILE_NAME: Final = "tls.key"
+PROXY_USERNAME_FILE_NAME: Final = "username"
+PROXY_PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a password
 
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES: Final = 3072
@@ -118,3 +124,13 @@ def client_certificate_path(side: str) -> str:
 def client_key_path(side: str) -> str:
     """Return the file with the key of that certificate."""
     return f"{SECRETS_ROOT}/{side}-client/{CLIENT_KEY_FILE_NAME}"
+
+
+def proxy_username_path(side: str) -> str:
+    """Return the file with the user name for the proxy to ``source`` or ``destination``."""
+    return f"{SECRETS_ROOT}/{side}-proxy/{PROXY_USERNAME_FILE_NAME}"
+
+
+def proxy_password_path(side: str) -> str:
+    """Return the file with the password for that proxy."""
+    return f"{SECRETS_ROOT}/{side}-proxy/{PROXY_PASSWORD_FILE_NAME}"

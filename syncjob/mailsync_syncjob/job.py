@@ -22,13 +22,14 @@ from mailsync_api.job import JobInput
 from mailsync_api.probe import ProbeInput, ProbeVerdict
 from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password, Target
+from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError
 from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.probe.survey import survey
+from mailsync_syncjob.proxy import proxy_url
 from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
@@ -159,7 +160,14 @@ def read_target(server: Server, *, root: Path) -> Target:
         A file is missing, empty or unreadable; the message names it.
     """
     ca_pem, client = _certificates(names.PROBED_SERVER, server.tls, root=root)
-    return Target(names.PROBED_SERVER, server, ca_pem=ca_pem, client_certificate=client)
+    login = _proxy_login(names.PROBED_SERVER, server, root=root)
+    return Target(
+        names.PROBED_SERVER,
+        server,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        proxy_login=login,
+    )
 
 
 def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
@@ -174,19 +182,31 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     def read(path: str, what: str) -> bytes:
         return _read(path, what, party=side, root=root)
 
+    login = _proxy_login(side, account, root=root)
     password = tokens = None
     if account.authentication.oauth2 is not None:
-        tokens = _tokens(side, account, account.authentication.oauth2, read)
+        tokens = _tokens(side, account, account.authentication.oauth2, read, proxy_login=login)
     elif account.authentication.secret_ref is not None:
         password = Password(read(names.password_path(side), "the password"))
     ca_pem, client = _certificates(side, account.tls, root=root)
     return Endpoint(
-        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+        side,
+        account,
+        password,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        tokens=tokens,
+        proxy_login=login,
     )
 
 
 def _tokens(
-    side: Side, account: MailAccount, oauth2: OAuth2, read: Callable[[str, str], bytes]
+    side: Side,
+    account: MailAccount,
+    oauth2: OAuth2,
+    read: Callable[[str, str], bytes],
+    *,
+    proxy_login: ProxyLogin | None,
 ) -> Tokens:
     def part(wanted: SecretPart) -> bytes:
         # At each request anew: the kubelet brings a changed Secret into a running pod.
@@ -198,7 +218,19 @@ def _tokens(
     if oauth2.ca_ref is not None:
         ca = read(names.token_ca_path(side), "the CA certificates of the token endpoint")
         ca_pem = ca.decode("utf-8", "replace")
-    return Tokens(account, oauth2, part, side=side, ca_pem=ca_pem)
+    proxy = proxy_url(account.proxy, proxy_login) if account.proxy is not None else None
+    return Tokens(account, oauth2, part, side=side, ca_pem=ca_pem, proxy=proxy)
+
+
+def _proxy_login(party: Party, server: Server, *, root: Path) -> ProxyLogin | None:
+    if server.proxy is None or server.proxy.secret_ref is None:
+        return None
+    paths = names.proxy_username_path(party), names.proxy_password_path(party)
+    what = "the user name for the proxy", "the password for the proxy"
+    user, word = (
+        _read(path, name, party=party, root=root) for path, name in zip(paths, what, strict=True)
+    )
+    return ProxyLogin.of(user, word, party=party)
 
 
 def _certificates(

@@ -17,9 +17,10 @@ from mailsync_api.manifest import MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILSYNC
 from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password, Target
+from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.oauth2.tokens import Tokens
+from mailsync_syncjob.proxy import proxy_url
 from mailsync_syncjob.runner import Endpoints
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class Manifests:
         return Endpoints(*ends)
 
     def targets(self, mailsync: MailSync, *, directory: Path | None) -> tuple[Target, ...]:
-        """Return both servers of a MailSync, with what their policies refer to and no passwords.
+        """Return both servers of a MailSync, with what their policies refer to.
+
+        No password is among that but a proxy's.
 
         Raises
         ------
@@ -85,7 +88,11 @@ class Manifests:
         for side in Side:
             account, entry = accounts.account(side), self._reader(side, mailsync, directory)
             ca_pem, client = _certificates(account.tls, entry)
-            found.append(Target(side, account, ca_pem=ca_pem, client_certificate=client))
+            login = _proxy_login(side, account, entry)
+            target = Target(
+                side, account, ca_pem=ca_pem, client_certificate=client, proxy_login=login
+            )
+            found.append(target)
         return tuple(found)
 
     def accounts(self, mailsync: MailSync) -> Accounts:
@@ -162,19 +169,39 @@ class _TokenReader:
 
 
 def _endpoint(side: Side, account: MailAccount, entry: _Reader) -> Endpoint:
+    login = _proxy_login(side, account, entry)
+    proxy = proxy_url(account.proxy, login) if account.proxy is not None else None
     secret = account.authentication.secret_ref
     password = tokens = None
     if (oauth2 := account.authentication.oauth2) is not None and secret is not None:
         reader = _TokenReader(account, entry)
-        tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=reader.ca_pem(oauth2))
+        trusted = reader.ca_pem(oauth2)
+        tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=trusted, proxy=proxy)
     elif secret is not None:
         password = Password(
             entry(secret.name, secret.password_key, field="authentication.secretRef")
         )
     ca_pem, client = _certificates(account.tls, entry)
     return Endpoint(
-        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+        side,
+        account,
+        password,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        tokens=tokens,
+        proxy_login=login,
     )
+
+
+def _proxy_login(side: Side, account: MailAccount, entry: _Reader) -> ProxyLogin | None:
+    ref = account.proxy.secret_ref if account.proxy is not None else None
+    if ref is None:
+        return None
+    user, word = (
+        entry(ref.name, key, field="proxy.secretRef")
+        for key in (ref.username_key, ref.password_key)
+    )
+    return ProxyLogin.of(user, word, party=side)
 
 
 def _certificates(policy: TLSPolicy, entry: _Reader) -> tuple[str | None, ClientCertificate | None]:

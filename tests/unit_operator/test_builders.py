@@ -26,6 +26,12 @@ _FULL: dict[str, Any] = {
     "source": {
         "port": 1143,
         "username": "alice$(HOME)@example.org",
+        "proxy": {
+            "type": "HTTPConnect",
+            "host": "proxy.example.org",
+            "port": 3128,
+            "secretRef": {"name": "gate", "usernameKey": "user"},
+        },
         "tls": {"mode": "StartTLS", "caRef": {"kind": "Secret", "name": "ca", "key": "tls.crt"}},
         "authentication": {
             "mechanism": "ScramSha256",
@@ -162,6 +168,8 @@ def test_files_are_where_the_engine_looks_for_them() -> None:
     assert files == {
         names.password_path("source"),
         names.password_path("destination"),
+        names.proxy_username_path("source"),
+        names.proxy_password_path("source"),
         names.ca_path("source"),
         names.ca_path("destination"),
         names.client_certificate_path("destination"),

@@ -8,7 +8,7 @@ from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
 from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Side, TLSMode
-from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, TOKEN_CA_SUFFIX
+from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, PROXY_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
     from mailsync_api.podtemplate import PodTemplate
@@ -81,10 +81,14 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
 
 
 def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    password = [*_password_volumes(side, account), *_token_ca_volumes(side, account)]
+    logins = [
+        *_password_volumes(side, account),
+        *_token_ca_volumes(side, account),
+        *_proxy_volumes(side, account),
+    ]
     if account.tls.mode is TLSMode.NONE:
-        return password
-    return [*password, *_ca_volumes(side, account), *_client_volumes(side, account)]
+        return logins
+    return [*logins, *_ca_volumes(side, account), *_client_volumes(side, account)]
 
 
 def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -101,6 +105,21 @@ def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
         ],
     )
     return [k8s.V1Volume(name=side.value, secret=source)]
+
+
+def _proxy_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    ref = account.proxy.secret_ref if account.proxy else None
+    if ref is None:
+        return []
+    source = k8s.V1SecretVolumeSource(
+        secret_name=ref.name,
+        default_mode=_SECRET_MODE,
+        items=[
+            k8s.V1KeyToPath(key=ref.username_key, path=names.PROXY_USERNAME_FILE_NAME),
+            k8s.V1KeyToPath(key=ref.password_key, path=names.PROXY_PASSWORD_FILE_NAME),
+        ],
+    )
+    return [k8s.V1Volume(name=f"{side}{PROXY_SUFFIX}", secret=source)]
 
 
 def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
