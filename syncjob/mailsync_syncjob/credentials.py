@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from pathlib import Path  # noqa: TC003  a field of a dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from mailsync_api import names
 from mailsync_syncjob.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -85,6 +86,15 @@ class TunnelEnd:
     """Where the tunnel says what it negotiated, and why it did not."""
     failure: Path
     """Where it says why it could not even start."""
+
+    @classmethod
+    def of(cls, place: str) -> TunnelEnd:
+        """Return that of the tunnel to ``source``, ``destination`` or a probed server."""
+        return cls(
+            names.tunnel_port(place),
+            Path(names.tunnel_log_path(place)),
+            Path(names.tunnel_failure_path(place)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from mailsync_api.job import JobInput
 from mailsync_api.probe import ProbeInput, ProbeVerdict
 from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target
+from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target, TunnelEnd
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError
 from mailsync_syncjob.oauth2.tokens import Tokens
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from mailsync_api.base import ApiModel
-    from mailsync_api.endpoint import MailAccount, SecretPart, Server, TLSPolicy
+    from mailsync_api.endpoint import MailAccount, SecretPart, Server
     from mailsync_api.oauth2 import OAuth2
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.party import Party
@@ -159,7 +159,7 @@ def read_target(server: Server, *, root: Path) -> Target:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
-    ca_pem, client = _certificates(names.PROBED_SERVER, server.tls, root=root)
+    ca_pem, client = _certificates(names.PROBED_SERVER, server, root=root)
     login = _proxy_login(names.PROBED_SERVER, server, root=root)
     return Target(
         names.PROBED_SERVER,
@@ -167,6 +167,7 @@ def read_target(server: Server, *, root: Path) -> Target:
         ca_pem=ca_pem,
         client_certificate=client,
         proxy_login=login,
+        tunnel=TunnelEnd.of(names.PROBED_SERVER) if server.tunnel is not None else None,
     )
 
 
@@ -188,7 +189,7 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
         tokens = _tokens(side, account, account.authentication.oauth2, read, proxy_login=login)
     elif account.authentication.secret_ref is not None:
         password = Password(read(names.password_path(side), "the password"))
-    ca_pem, client = _certificates(side, account.tls, root=root)
+    ca_pem, client = _certificates(side, account, root=root)
     return Endpoint(
         side,
         account,
@@ -197,6 +198,7 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
         client_certificate=client,
         tokens=tokens,
         proxy_login=login,
+        tunnel=TunnelEnd.of(side) if account.tunnel is not None else None,
     )
 
 
@@ -234,7 +236,7 @@ def _proxy_login(party: Party, server: Server, *, root: Path) -> ProxyLogin | No
 
 
 def _certificates(
-    party: Party, policy: TLSPolicy, *, root: Path
+    party: Party, server: Server, *, root: Path
 ) -> tuple[str | None, ClientCertificate | None]:
     """Return what the policy's references stand for: CA certificates, and one of the client's."""
 
@@ -242,6 +244,10 @@ def _certificates(
         return _read(path, what, party=party, root=root)
 
     ca_pem = client = None
+    policy = server.tls
+    # Behind a tunnel they are the tunnel's business, and only its container has them.
+    if server.tunnel is not None:
+        return None, None
     if policy.ca_ref is not None:
         ca_pem = read(names.ca_path(party), "the CA certificates").decode("utf-8", "replace")
     if policy.client_certificate_ref is not None:

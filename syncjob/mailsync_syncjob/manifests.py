@@ -290,7 +290,14 @@ def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
             if isinstance(item, dict):
                 _add(manifests, item, where=f"{where}, items[{index}]")
     elif kind == KIND_MAILSYNC:
-        manifests.mailsyncs.append(_mailsync(document, where=where))
+        mailsync = _mailsync(document, where=where)
+        manifests.mailsyncs.append(mailsync)
+        manifests.ignored += [
+            f"{where}: spec.{side}.tunnel is for pods: here the TLS is done without it, by the "
+            "same policy"
+            for side in Side
+            if mailsync.spec.account(side).tunnel is not None
+        ]
     elif kind in {_SECRET, _CONFIG_MAP} and version == "v1":
         name, entries = _entries(document, where=where)
         key = (kind, name[0], name[1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mailsync_api.conditions import Reason
 from mailsync_syncjob.errors import UnreachableError
 from mailsync_syncjob.proxy import proxy_address, through_proxy
+from mailsync_syncjob.tunnellog import check_started
 
 if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Target
@@ -53,8 +54,9 @@ def open_tcp(endpoint: Target, *, seconds: float, stop: Stop) -> socket.socket:
     CredentialsError
         The proxy refused its own user name and password.
     ConfigurationError
-        The proxy is none, or not of this type.
+        The proxy is none, or not of this type; or the tunnel could not start.
     """
+    check_started(endpoint)
     sock = _connected(_Place.of(endpoint), endpoint, seconds=seconds, stop=stop)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

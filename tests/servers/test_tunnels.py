@@ -1,0 +1,173 @@
+"""Tunnels by a real stunnel: what they refuse, what they say, and stunnel before a plain server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailsync_api.endpoint import Side
+from mailsync_syncjob.errors import EngineError
+from mailsync_syncjob.imap.session import open_session
+from tests.support.dovecot import Settings, run_dovecot
+from tests.support.mailbox import load, plain_message
+from tests.support.recorded import PASSWORD, connector, endpoint, run_between
+from tests.support.scripted import TinyServer, serve
+from tests.support.stunnel import free_port, tunnelled
+from tests.support.tls_cases import CASES, Case, Pki
+
+if TYPE_CHECKING:
+    from mailsync_syncjob.credentials import Endpoint
+    from tests.servers.conftest import Pair
+    from tests.support.dovecot import Dovecot
+    from tests.support.scripted import Dialogue, Peer
+
+pytestmark = pytest.mark.servers
+
+_TUNNEL = {"type": "Stunnel"}
+# stunnel compares no pins, which the API refuses; the rest of the matrix must come out the same.
+# A certificate with nothing but a common name is the one that stunnel matches and the engine does
+# not: docs/network.md says so.
+_CASES = [
+    replace(case, reason="Completed") if "only as common name" in case.server else case
+    for case in CASES
+    if not case.pin
+]
+
+
+@pytest.fixture(scope="module")
+def pki() -> Pki:
+    return Pki()
+
+
+def starttls(inside: TinyServer) -> Dialogue:
+    """Return a server that takes STARTTLS, which stunnel sends without asking first."""
+
+    def dialogue(peer: Peer) -> None:
+        peer.send(b"* OK ready\r\n")
+        tag, rest = peer.command()
+        assert rest == b"STARTTLS"
+        peer.send(tag + b" OK begin\r\n")
+        peer.start_tls()
+        replace(inside, greeting=b"")(peer)
+
+    return dialogue
+
+
+@pytest.mark.parametrize("mode", ["Implicit", "StartTLS"])
+@pytest.mark.parametrize("case", _CASES, ids=[f"{c.server}, {c.policy}" for c in _CASES])
+def test_the_matrix_of_certificates_through_a_tunnel(case: Case, mode: str, pki: Pki) -> None:
+    listener = case.make(pki)
+    tls = case.policy_for(listener, mode)
+    implicit = mode == "Implicit"
+    dialogue = TinyServer() if implicit else starttls(TinyServer())
+    unverified = tls.get("verify") == "None"
+    if not unverified:
+        tls["caRef"] = {"name": "ca"}
+    if listener.client is not None:
+        tls["clientCertificateRef"] = {"name": "client"}
+    with serve(dialogue, context=listener.context(), implicit_tls=implicit) as script:
+        account = endpoint(
+            script.port,
+            ca_pem=None if unverified else (listener.trusted or pki.ca).pem,
+            client=listener.shown_by_client(),
+            tls=tls,
+            tunnel=_TUNNEL,
+        )
+        with tunnelled(account) as behind:
+            try:
+                session = open_session(behind, connector=connector())
+            except EngineError as error:
+                found = (int(error.exit_code), str(error.reason))
+                words = error.message
+            else:
+                found, words = (0, "Completed"), ""
+                assert session.facts.secured
+                assert session.facts.tunnel == "Stunnel"
+                session.abandon()
+        said = script.said
+    assert found == (case.exit_code, case.reason), words
+    if case.exit_code:
+        assert "no credentials were sent" in words.lower()
+        for word in (b"AUTHENTICATE", b"LOGIN", b"alice", PASSWORD.encode()):
+            assert word not in said
+    else:
+        assert b"AUTHENTICATE" in said
+        assert b"AUTHENTICATE" not in script.said_in_clear
+
+
+def _account(server: Dovecot, user: str, password: str, side: Side, mode: str) -> Endpoint:
+    return endpoint(
+        server.tls_port if mode == "Implicit" else server.port,
+        side=side,
+        password=password.encode(),
+        ca_pem=server.ca_pem,
+        host=server.host,
+        username=user,
+        tls={"mode": mode, "caRef": {"name": "ca"}},
+        tunnel=_TUNNEL,
+    )
+
+
+def test_a_whole_run_through_two_tunnels(pair: Pair) -> None:
+    with pair.source() as session:
+        load(session, [plain_message(number) for number in range(20)])
+    source = _account(pair.source_server, pair.user, pair.source_password, Side.SOURCE, "StartTLS")
+    destination = _account(
+        pair.destination_server, pair.user, pair.destination_password, Side.DESTINATION, "Implicit"
+    )
+    with tunnelled(source) as left, tunnelled(destination) as right:
+        report, output = run_between(left, right)
+    assert report.verdict.exit_code == 0, report.verdict.message
+    assert report.verdict.totals.copied == 20
+    tls = report.verdict.tls
+    for facts, mode in ((tls.source, "StartTLS"), (tls.destination, "Implicit")):
+        assert facts is not None
+        assert (facts.mode, facts.secured, facts.verified) == (mode, True, "Full")
+        assert (facts.protocol, facts.tunnel) == ("TLSv1.3", "Stunnel")
+        assert facts.server_name == "127.0.0.2"
+        assert facts.subject is not None
+    for password in (pair.source_password, pair.destination_password):
+        assert password not in output.everything
+
+
+def test_a_server_without_starttls_is_refused_and_not_logged_in_to() -> None:
+    with run_dovecot(Settings(tls=False, clear_text_logins=True)) as server:
+        account = _account(server, "alice", "secret", Side.SOURCE, "StartTLS")
+        with tunnelled(account) as behind, pytest.raises(EngineError) as caught:
+            open_session(behind, connector=connector())
+        assert caught.value.reason == "StartTLSNotOffered"
+        assert server.logins() == 0
+
+
+def test_bytes_in_clear_text_after_starttls_do_not_get_through() -> None:
+    def inject(peer: Peer) -> None:
+        peer.send(b"* OK ready\r\n")
+        tag, _ = peer.command()
+        peer.send(tag + b" OK begin\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n")
+        peer.wait_for_hang_up()
+
+    with serve(inject) as script:
+        account = endpoint(script.port, tls={"mode": "StartTLS"}, tunnel=_TUNNEL)
+        with tunnelled(account) as behind, pytest.raises(EngineError) as caught:
+            open_session(behind, connector=connector())
+        assert caught.value.exit_code == 76
+        assert PASSWORD.encode() not in script.said
+
+
+def test_a_preauth_greeting_does_not_get_through() -> None:
+    with serve(lambda peer: peer.send(b"* PREAUTH welcome\r\n")) as script:
+        account = endpoint(script.port, tls={"mode": "StartTLS"}, tunnel=_TUNNEL)
+        with tunnelled(account) as behind, pytest.raises(EngineError) as caught:
+            open_session(behind, connector=connector())
+    assert caught.value.exit_code == 81
+
+
+@pytest.mark.parametrize("mode", ["Implicit", "StartTLS"])
+def test_a_server_that_is_not_there(mode: str) -> None:
+    account = endpoint(free_port(), tls={"mode": mode}, tunnel=_TUNNEL)
+    with tunnelled(account) as behind, pytest.raises(EngineError) as caught:
+        open_session(behind, connector=connector())
+    assert caught.value.exit_code == 69
+    assert "could not be reached by the tunnel: Connection refused" in caught.value.message
