@@ -78,24 +78,37 @@ class TunnelLog:
             raise ValueError("an endpoint without a tunnel")
         return cls(endpoint, endpoint.tunnel.log, sock.getsockname()[1], clock, stop)
 
-    def facts(self) -> TLSFacts:
-        """Return what the tunnel negotiated.
+    def facts(self, *, seconds: float) -> TLSFacts:
+        """Return what the tunnel negotiated, as soon as it says so.
 
         Raises
         ------
+        EngineError
+            It says why it did not.
         TLSPolicyError
-            It does not say that it negotiated anything, or that it verified what it should.
+            It says that it connected, but not that it verified what it should.
+        UnreachableError
+            It says nothing within so many seconds.
         """
-        end = self.clock.monotonic() + _WAIT_SECONDS
-        while (found := facts_in(self._lines(), endpoint=self.endpoint)) is None:
-            if self.clock.monotonic() >= end:
+        where = f"{self.endpoint.side} {self.endpoint.address}"
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() < end:
+            lines = self._lines()
+            if (found := facts_in(lines, endpoint=self.endpoint)) is not None:
+                return found
+            if any(_CIPHER.match(line) for line in lines):
                 raise TLSPolicyError(
-                    f"{self.endpoint.side} {self.endpoint.address}: the tunnel does not say that "
-                    "it met the tls policy on this connection; no credentials were sent",
+                    f"{where}: the tunnel does not say that it verified what tls.verify demands; "
+                    "no credentials were sent",
                     side=self.endpoint.side,
                 )
+            if any(_OVER.match(line) for line in lines):
+                break
             self.stop.pause(_PAUSE_SECONDS)
-        return found
+        raise failure_in(self._lines(), endpoint=self.endpoint) or UnreachableError(
+            f"{where}: no TLS handshake of the tunnel came to an end. No credentials were sent",
+            side=self.endpoint.side,
+        )
 
     def failure(self) -> EngineError | None:
         """Return why the tunnel ended the connection; None if it does not say so."""
@@ -186,7 +199,24 @@ def facts_in(lines: Iterable[str], *, endpoint: Target) -> TLSFacts | None:
 def failure_in(lines: Sequence[str], *, endpoint: Target) -> EngineError | None:
     """Return what one connection's lines mean; None if nothing in them is a failure."""
     meanings = (_meaning(line, endpoint=endpoint) for line in lines)
-    return next((error for error in meanings if error is not None), None)
+    return next((error for error in meanings if error is not None), None) or _left_at_once(
+        lines, endpoint=endpoint
+    )
+
+
+def _left_at_once(lines: Iterable[str], *, endpoint: Target) -> EngineError | None:
+    """Return what it means that a server said nothing after asking for a client certificate.
+
+    In TLS 1.3 it judges the certificate after the handshake, and its alert is lost where the
+    connection is reset because something was sent in the meantime.
+    """
+    asked = any(line.startswith("Received trusted client CA list") for line in lines)
+    silent = any(_OVER.match(line) and line.endswith(" 0 byte(s) sent to socket") for line in lines)
+    connected = any(_CIPHER.match(line) for line in lines)
+    if not (asked and silent and connected):
+        return None
+    said = "it ended the connection after the handshake"
+    return handshake_error("TLSV13_ALERT_CERTIFICATE_REQUIRED", said, endpoint=endpoint)
 
 
 def _meaning(  # noqa: PLR0911  one for each thing that a line may say

@@ -12,7 +12,7 @@ from mailsync_api.conditions import Reason
 from mailsync_api.exitcodes import ExitCode
 from mailsync_syncjob.credentials import TunnelEnd
 from mailsync_syncjob.deadline import Clock, Stop
-from mailsync_syncjob.errors import ConfigurationError, TLSPolicyError
+from mailsync_syncjob.errors import ConfigurationError, TLSPolicyError, UnreachableError
 from mailsync_syncjob.tunnellog import (
     TunnelLog,
     check_started,
@@ -168,6 +168,17 @@ _FAILURES: list[tuple[str, list[str], ExitCode, Reason]] = [
         Reason.CLIENT_CERTIFICATE_REFUSED,
     ),
     (
+        "client certificate, the alert lost",
+        [
+            "Received trusted client CA list not found",
+            *_GOOD,
+            "TLS socket closed (SSL_write) with 21 unsent byte(s)",
+            "Connection reset: 0 byte(s) sent to TLS, 0 byte(s) sent to socket",
+        ],
+        ExitCode.TLS_POLICY,
+        Reason.CLIENT_CERTIFICATE_REFUSED,
+    ),
+    (
         "no STARTTLS",
         ["Server does not support TLS"],
         ExitCode.TLS_POLICY,
@@ -245,7 +256,7 @@ def opened(path: Path, clock: Clock) -> TunnelLog:
 def test_a_log_that_is_late_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "source.log"
     clock = FakeClock(lambda: path.write_text(log(*_GOOD)))
-    assert opened(path, clock).facts().protocol == "TLSv1.3"
+    assert opened(path, clock).facts(seconds=5).protocol == "TLSv1.3"
 
     path.write_text("")
     over = "Connection reset: 0 byte(s) sent to TLS, 0 byte(s) sent to socket"
@@ -254,13 +265,19 @@ def test_a_log_that_is_late_is_waited_for(tmp_path: Path) -> None:
     error = opened(path, clock).failure()
     assert error is not None
     assert error.reason is Reason.CERTIFICATE_EXPIRED
+    with pytest.raises(TLSPolicyError) as caught:
+        opened(path, FakeClock()).facts(seconds=5)
+    assert caught.value.reason is Reason.CERTIFICATE_EXPIRED
 
 
 def test_without_a_log_nothing_is_taken_for_secured(tmp_path: Path) -> None:
-    clock = FakeClock()
-    with pytest.raises(TLSPolicyError, match="no credentials were sent"):
-        opened(tmp_path / "none.log", clock).facts()
-    assert opened(tmp_path / "none.log", FakeClock()).failure() is None
+    path = tmp_path / "source.log"
+    with pytest.raises(UnreachableError, match="No credentials were sent"):
+        opened(path, FakeClock()).facts(seconds=5)
+    assert opened(path, FakeClock()).failure() is None
+    path.write_text(log(*_GOOD[3:]))
+    with pytest.raises(TLSPolicyError, match="does not say that it verified"):
+        opened(path, FakeClock()).facts(seconds=5)
 
 
 def test_a_tunnel_that_could_not_start_is_said_to(tmp_path: Path) -> None:

@@ -199,15 +199,16 @@ class Connector:
             return Connected(channel, facts, capabilities(channel), way, greeting, before)
 
     def _tunnelled(self, sock: socket.socket, endpoint: Target, way: Way) -> Connected:
-        """Greet through a tunnel; nothing else is said before its log shows that TLS came about."""
+        """Greet through a tunnel; not a word is said before its log shows that TLS came about."""
         log = TunnelLog.of(sock, endpoint, clock=self.clock, stop=self.stop)
         try:
             channel, greeting = self._greeted(sock, endpoint, trusted=True)
+            facts = log.facts(seconds=self.patience.greeting)
             with channel.wire.within(self.patience.greeting):
                 found = capabilities(channel)
         except ConnectionLostError as error:
             raise log.failure() or error from None
-        return Connected(channel, log.facts(), found, way, greeting)
+        return Connected(channel, facts, found, way, greeting)
 
     def _channel(self, sock: socket.socket, endpoint: Target, *, trusted: bool) -> Channel:
         wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop, tap=self.tap)
