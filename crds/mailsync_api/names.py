@@ -45,6 +45,7 @@ __all__ = [
     "proxy_username_path",
     "secret_path",
     "token_ca_path",
+    "tunnel_config_path",
     "tunnel_container",
     "tunnel_failure_path",
     "tunnel_log_path",
@@ -156,6 +157,11 @@ def tunnel_container(place: str) -> str:
 def tunnel_port(place: str) -> int:
     """Return the port, on the pod's loopback address, where that tunnel begins."""
     return 10144 if place == "destination" else 10143
+
+
+def tunnel_config_path(place: str) -> str:
+    """Return the file with stunnel's configuration, which holds no secret."""
+    return f"{TUNNEL_ROOT}/{place}.conf"
 
 
 def tunnel_log_path(place: str) -> str:

@@ -31,7 +31,6 @@ __all__ = ["PROGRAMS", "main", "prepared", "refusal", "start"]
 
 PROGRAMS: Final = ("stunnel4", "stunnel")
 """What stunnel is called: Debian's name, and everybody else's."""
-_CONFIGURATION: Final = "/tmp/stunnel.conf"  # noqa: S108  the container's own, in memory
 
 
 def main() -> None:
@@ -53,8 +52,9 @@ def start(environment: Mapping[str, str]) -> None:
         log = Path(names.tunnel_log_path(place))
         _check_last_start(log)
         program = _program()
-        Path(_CONFIGURATION).write_text(prepared(wanted), encoding="utf-8")
-        _become(program, log=log)
+        configuration = Path(names.tunnel_config_path(place))
+        configuration.write_text(prepared(wanted), encoding="utf-8")
+        _become(program, configuration, log=log)
     except ConfigurationError as error:
         sys.stderr.write(f"{error.message}\n")
         Path(names.tunnel_failure_path(place)).write_text(error.message, encoding="utf-8")
@@ -133,13 +133,13 @@ def _read(path: Path) -> bytes:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _become(program: str, *, log: Path) -> NoReturn:
+def _become(program: str, configuration: Path, *, log: Path) -> NoReturn:
     """Replace this process by stunnel, whose words go to the log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     sys.stdout.flush()
     os.dup2(descriptor, 2)
     # The program and its one argument are this module's own; there is no shell.
-    os.execv(program, [program, _CONFIGURATION])  # noqa: S606
+    os.execv(program, [program, str(configuration)])  # noqa: S606
 
 
 if __name__ == "__main__":

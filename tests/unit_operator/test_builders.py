@@ -14,6 +14,7 @@ from mailsync_api import names
 from mailsync_api.exitcodes import fail_job_codes
 from mailsync_api.job import JobInput
 from mailsync_api.status import CurrentRun, RunType
+from mailsync_api.tunnel import TunnelInput
 from mailsync_operator.builders.job import Engine, build_job, to_object
 from mailsync_operator.naming import job_name
 from mailsync_operator.observe import read_accounts, read_spec
@@ -98,7 +99,12 @@ _TOKENS: dict[str, Any] = {
     },
 }
 
-_GOLDENS = [("job-plain", {}), ("job-everything", _FULL), ("job-tokens", _TOKENS)]
+_GOLDENS = [
+    ("job-plain", {}),
+    ("job-everything", _FULL),
+    ("job-tunnel", {"source": {"tunnel": {}, "tls": {"caRef": {"name": "ca"}}}}),
+    ("job-tokens", _TOKENS),
+]
 
 
 def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
@@ -144,6 +150,55 @@ def test_the_pod_meets_pod_security_restricted() -> None:
     allowed = {"name", "configMap", "secret", "emptyDir"}
     assert all(set(volume) <= allowed for volume in spec["volumes"])
     assert not spec["automountServiceAccountToken"]
+
+
+def _tunnelled() -> dict[str, Any]:
+    tls = {"caRef": {"name": "ca"}, "clientCertificateRef": {"name": "client"}}
+    return pod_spec(
+        built(
+            mailsync_object(
+                source={"tunnel": {}, "tls": tls, "username": "alice$(HOME)@example.org"},
+                destination={"tunnel": {}, "tls": {"mode": "StartTLS"}},
+            )
+        )
+    )
+
+
+def test_a_tunnel_is_a_native_sidecar_as_restricted_as_the_engine() -> None:
+    spec = _tunnelled()
+    [engine] = spec["containers"]
+    assert [each["name"] for each in spec["initContainers"]] == [
+        names.tunnel_container("source"),
+        names.tunnel_container("destination"),
+    ]
+    for place, sidecar in zip(("source", "destination"), spec["initContainers"], strict=True):
+        assert sidecar["restartPolicy"] == "Always"
+        assert sidecar["command"] == ["mailsync-tunnel"]
+        assert sidecar["image"] == engine["image"]
+        assert sidecar["securityContext"] == engine["securityContext"]
+        command = sidecar["startupProbe"]["exec"]["command"]
+        assert command == ["test", "-s", names.tunnel_ready_path(place)]
+
+
+def test_a_tunnel_is_told_of_the_server_and_not_of_the_account() -> None:
+    [source, _] = _tunnelled()["initContainers"]
+    [variable] = source["env"]
+    assert variable["name"] == names.TUNNEL_INPUT_ENV
+    seen = TunnelInput.model_validate_json(variable["value"].replace("$$", "$"))
+    assert (seen.place, seen.server.host) == ("source", "source.example.org")
+    assert "alice" not in variable["value"]
+
+
+def test_certificates_are_the_tunnels_and_passwords_the_engines() -> None:
+    spec = _tunnelled()
+
+    def mounted(container: dict[str, Any]) -> dict[str, bool]:
+        return {each["name"]: each.get("readOnly", False) for each in container["volumeMounts"]}
+
+    [source, destination], [engine] = spec["initContainers"], spec["containers"]
+    assert mounted(source) == {"source-ca": True, "source-client": True, "tunnel": False}
+    assert mounted(destination) == {"tunnel": False}
+    assert mounted(engine) == {"source": True, "destination": True, "tunnel": True, "tmp": False}
 
 
 def test_the_input_is_what_the_engine_reads() -> None:

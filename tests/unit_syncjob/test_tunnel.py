@@ -78,12 +78,12 @@ def test_a_refused_configuration_is_found_in_the_log() -> None:
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the pod's shared folder; nothing becomes another process."""
 
-    def become(program: str, *, log: Path) -> None:
+    def become(program: str, configuration: Path, *, log: Path) -> None:
+        assert configuration.exists()
         log.write_text(program)
 
     monkeypatch.setattr(names, "TUNNEL_ROOT", str(tmp_path))
     monkeypatch.setattr(tunnel, "_become", become)
-    monkeypatch.setattr(tunnel, "_CONFIGURATION", str(tmp_path / "stunnel.conf"))
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_it_becomes_stunnel(program: str, shared: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", environment(shared, program)["PATH"])
     start({names.TUNNEL_INPUT_ENV: wanted().model_dump_json(by_alias=True)})
     assert (shared / "source.log").read_text() == f"{shared}/bin/{program}"
-    assert "checkHost = imap.example.org" in (shared / "stunnel.conf").read_text()
+    assert "checkHost = imap.example.org" in (shared / "source.conf").read_text()
     assert not (shared / "source.failure").exists()
 
 

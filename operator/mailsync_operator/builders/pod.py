@@ -8,9 +8,12 @@ from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
 from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Side, TLSMode
+from mailsync_operator.builders.tunnel import tunnel_container, tunnel_mount, tunnel_volume
 from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, PROXY_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mailsync_api.podtemplate import PodTemplate
     from mailsync_api.spec import Accounts, MailSyncSpec
 
@@ -30,7 +33,21 @@ def engine_pod_spec(
     """Return the pod's spec; ``text`` is the engine's input as JSON."""
     sides = [(side, accounts.account(side)) for side in Side]
     volumes = [volume for side, account in sides for volume in _volumes(side, account)]
-    mounts = [mount for side, account in sides for mount in _mounts(side, account)]
+    mounts = [mount for side, account in sides for mount in _mounts(_own_volumes(side, account))]
+    tunnels = [
+        tunnel_container(
+            side.value,
+            account,
+            image=image,
+            pull_policy=pull_policy,
+            mounts=_mounts(_certificate_volumes(side, account)),
+        )
+        for side, account in sides
+        if account.tunnel is not None
+    ]
+    if tunnels:
+        volumes.append(tunnel_volume())
+        mounts.append(tunnel_mount(read_only=True))
     container = k8s.V1Container(
         name=names.ENGINE_CONTAINER,
         image=image,
@@ -50,6 +67,7 @@ def engine_pod_spec(
     )
     scratch = k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit="64Mi")
     return k8s.V1PodSpec(
+        init_containers=tunnels or None,
         containers=[container],
         volumes=[*volumes, k8s.V1Volume(name="tmp", empty_dir=scratch)],
         restart_policy="Never",
@@ -81,14 +99,28 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
 
 
 def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    logins = [
+    return [*_login_volumes(side, account), *_certificate_volumes(side, account)]
+
+
+def _own_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    """Return those of the engine itself: a tunnel's certificates are not among them."""
+    if account.tunnel is not None:
+        return _login_volumes(side, account)
+    return _volumes(side, account)
+
+
+def _login_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+    return [
         *_password_volumes(side, account),
         *_token_ca_volumes(side, account),
         *_proxy_volumes(side, account),
     ]
+
+
+def _certificate_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     if account.tls.mode is TLSMode.NONE:
-        return logins
-    return [*logins, *_ca_volumes(side, account), *_client_volumes(side, account)]
+        return []
+    return [*_ca_volumes(side, account), *_client_volumes(side, account)]
 
 
 def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -166,12 +198,12 @@ def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
     return [k8s.V1Volume(name=f"{side}{CLIENT_SUFFIX}", secret=source)]
 
 
-def _mounts(side: Side, account: MailAccount) -> list[k8s.V1VolumeMount]:
+def _mounts(volumes: Iterable[k8s.V1Volume]) -> list[k8s.V1VolumeMount]:
     return [
         k8s.V1VolumeMount(
             name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
         )
-        for volume in _volumes(side, account)
+        for volume in volumes
     ]
 
 
