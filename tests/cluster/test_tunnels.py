@@ -77,7 +77,7 @@ def test_a_bad_certificate_is_refused_by_the_tunnel_for_the_engines_reason(
     for kind, name in names.items():
         stalled = scene.wait_condition(name, "Stalled", "True", why=why, seconds=180)
         messages[kind] = stalled["message"]
-        found = scene.kube.get("mailsync", name)
+        found = scene.kube.get("mailsyncs", name)
         assert found is not None
         assert found["status"]["lastRun"]["exitCode"] == 76
         secured = condition(found, "TLSSecured")

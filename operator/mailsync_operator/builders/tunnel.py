@@ -67,10 +67,13 @@ def tunnel_container(
         env=[k8s.V1EnvVar(name=names.TUNNEL_INPUT_ENV, value=text.replace("$", "$$"))],
         restart_policy="Always",
         # A connection would be one to the server, so it is a file that says that it listens.
-        startup_probe=k8s.V1Probe(
-            _exec=k8s.V1ExecAction(command=["test", "-s", names.tunnel_ready_path(place)]),
-            period_seconds=1,
-            failure_threshold=60,
+        # By its JSON name: the model's own name for "exec" is one that type checkers do not know.
+        startup_probe=k8s.V1Probe.model_validate(
+            {
+                "exec": {"command": ["test", "-s", names.tunnel_ready_path(place)]},
+                "periodSeconds": 1,
+                "failureThreshold": 60,
+            }
         ),
         resources=k8s.V1ResourceRequirements(requests=dict(_REQUESTS), limits=dict(_LIMITS)),
         security_context=k8s.V1SecurityContext(
