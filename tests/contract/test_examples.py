@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mailsync_api.endpoint import AccountSpec, CaRefKind
 from mailsync_api.manifest import MailSync
 
 _FOLDER = Path(__file__).parents[2] / "examples"
+_CHART = Path(__file__).parents[2] / "charts" / "mailsync"
 _FILES = sorted(_FOLDER.glob("*.yaml"))
 
 
@@ -36,6 +38,8 @@ def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     if account.tls and (ca := account.tls.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
+    if account.proxy and (login := account.proxy.secret_ref):
+        keys |= {("Secret", login.name, key) for key in (login.username_key, login.password_key)}
     return keys
 
 
@@ -51,6 +55,29 @@ def test_an_example_is_valid_and_holds_what_it_refers_to(path: Path) -> None:
     for each in mailsyncs:
         referenced = _referenced(each.spec.source) | _referenced(each.spec.destination)
         assert referenced <= _keys(objects)
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_the_ports_that_a_network_policy_must_open_are_said(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    values = yaml.safe_load((_CHART / "values.yaml").read_text(encoding="utf-8"))
+    said = re.search(r"networkPolicy\.extraPorts=\{([0-9,]+)\}", text)
+    opened = {*values["networkPolicy"]["ports"], *map(int, said[1].split(",") if said else ())}
+    needed = {port for each in _objects(path) for port in _ports(each)}
+    assert needed <= opened
+
+
+def _ports(obj: dict[str, Any]) -> set[int]:
+    """Return the ports that a MailSync's pod connects to, or that a Service's pods have."""
+    if obj["kind"] == "Service":
+        return {each["targetPort"] for each in obj["spec"]["ports"]}
+    if obj["kind"] != "MailSync":
+        return set()
+    spec = MailSync.from_object(obj).spec
+    accounts = [spec.source.on(None), spec.destination.on(None)]
+    return {
+        port for each in accounts for port in ((each.proxy.port,) if each.proxy else each.ports)
+    }
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)

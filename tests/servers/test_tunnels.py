@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from mailsync_api.endpoint import Side
 from mailsync_syncjob.errors import EngineError
 from mailsync_syncjob.imap.session import open_session
+from tests.support.certificates import Authority
 from tests.support.dovecot import Settings, run_dovecot
 from tests.support.mailbox import load, plain_message
 from tests.support.recorded import PASSWORD, connector, endpoint, run_between
 from tests.support.scripted import TinyServer, serve
-from tests.support.stunnel import free_port, tunnelled
+from tests.support.stunnel import free_port, run_stunnel, tunnelled
 from tests.support.tls_cases import CASES, Case, Pki
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.servers
 
 _TUNNEL = {"type": "Stunnel"}
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "stunnel.yaml"
 # stunnel compares no pins, which the API refuses; the rest of the matrix must come out the same.
 # A certificate with nothing but a common name is the one that stunnel matches and the engine does
 # not: docs/network.md says so.
@@ -34,6 +38,11 @@ _CASES = [
     for case in CASES
     if not case.pin
 ]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +180,39 @@ def test_a_server_that_is_not_there(mode: str) -> None:
         open_session(behind, connector=connector())
     assert caught.value.exit_code == 69
     assert "could not be reached by the tunnel: Connection refused" in caught.value.message
+
+
+def test_the_example_of_stunnel_before_a_server_without_tls(
+    tmp_path: Path, authority: Authority
+) -> None:
+    objects = yaml.safe_load_all(_EXAMPLE.read_text(encoding="utf-8"))
+    [text] = [each["data"]["stunnel.conf"] for each in objects if _is_stunnel(each)]
+    pair = authority.issue("localhost")
+    port, ready = free_port(), tmp_path / "ready"
+    with run_dovecot(Settings(tls=False, clear_text_logins=True)) as server:
+        for there, here in (
+            ("pid =", f"pid = {ready}"),
+            ("accept = 9993", f"accept = 127.0.0.1:{port}"),
+            ("old-imap.company.example:143", f"{server.host}:{server.port}"),
+            ("/etc/stunnel/tls/tls.crt", str(pair.certificate)),
+            ("/etc/stunnel/tls/tls.key", str(pair.key)),
+        ):
+            assert there in text
+            text = text.replace(there, here)
+        account = endpoint(
+            port,
+            host="localhost",
+            password=b"secret",
+            ca_pem=authority.pem,
+            tls={"mode": "Implicit", "caRef": {"name": "ca"}},
+        )
+        with run_stunnel(text, tmp_path, ready=ready):
+            session = open_session(account, connector=connector())
+            assert (session.facts.secured, session.facts.verified) == (True, "Full")
+            assert session.facts.tunnel is None  # this one is at the other end
+            session.close()
+        assert server.logins("alice") == 1
+
+
+def _is_stunnel(obj: dict[str, Any]) -> bool:
+    return obj["kind"] == "ConfigMap" and "stunnel.conf" in obj["data"]
