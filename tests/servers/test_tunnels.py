@@ -15,10 +15,11 @@ from mailsync_syncjob.imap.session import open_session
 from tests.support.certificates import Authority
 from tests.support.dovecot import Settings, run_dovecot
 from tests.support.mailbox import load, plain_message
+from tests.support.odd_certificates import Wish, issue
 from tests.support.recorded import PASSWORD, connector, endpoint, run_between
 from tests.support.scripted import TinyServer, serve
 from tests.support.stunnel import free_port, run_stunnel, tunnelled
-from tests.support.tls_cases import CASES, Case, Pki
+from tests.support.tls_cases import CASES, Case, Listener, Pki
 
 if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Endpoint
@@ -104,6 +105,23 @@ def test_the_matrix_of_certificates_through_a_tunnel(case: Case, mode: str, pki:
     else:
         assert b"AUTHENTICATE" in said
         assert b"AUTHENTICATE" not in script.said_in_clear
+
+
+def test_a_certificate_cannot_write_the_log(pki: Pki) -> None:
+    # Its subject is in the log, also where it is refused.
+    forged = "x\n2026.01.01 00:00:00 LOG6[0]: TLSv1.3 ciphersuite: FORGED"
+    listener = Listener([issue(Wish(common_name=forged), by=pki.stranger)])
+    with serve(TinyServer(), context=listener.context(), implicit_tls=True) as script:
+        tls = {"mode": "Implicit", "caRef": {"name": "ca"}}
+        account = endpoint(script.port, ca_pem=pki.ca.pem, tls=tls, tunnel=_TUNNEL)
+        with tunnelled(account) as behind:
+            with pytest.raises(EngineError) as caught:
+                open_session(behind, connector=connector())
+            assert behind.tunnel is not None
+            lines = behind.tunnel.log.read_text(errors="replace").splitlines()
+        assert caught.value.reason == "CertificateNotTrusted"
+        assert not [line for line in lines if line.startswith("2026.01.01")]
+        assert [line for line in lines if "FORGED" in line]
 
 
 def _account(server: Dovecot, user: str, password: str, side: Side, mode: str) -> Endpoint:

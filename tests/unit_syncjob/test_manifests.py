@@ -221,6 +221,16 @@ def test_no_password_in_what_python_shows() -> None:
     assert "word of" not in repr(manifests) + repr(ends) + str(ends.source.password)
 
 
+def test_a_tunnel_is_named_and_left_out() -> None:
+    manifests = _load(manifest(destination={"tunnel": {"type": "Stunnel"}}), *_SECRETS)
+    assert manifests.ignored == [
+        "file.yaml, document 1: spec.destination.tunnel is for pods: here the TLS is done without "
+        "it, by the same policy"
+    ]
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert ends.destination.tunnel is None
+
+
 def test_the_login_for_a_proxy_comes_from_its_secret() -> None:
     gate = {"name": "gate", "passwordKey": "word"}
     proxy = {"type": "SOCKS5", "host": "gate.example.org", "port": 1080, "secretRef": gate}
