@@ -13,6 +13,7 @@ from mailsync_api.endpoint import AccountSpec, CaRefKind
 from mailsync_api.manifest import MailSync
 
 _FOLDER = Path(__file__).parents[2] / "examples"
+_HTTPS_PORT = 443
 _CHART = Path(__file__).parents[2] / "charts" / "mailsync"
 _FILES = sorted(_FOLDER.glob("*.yaml"))
 
@@ -38,8 +39,8 @@ def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     if account.tls and (ca := account.tls.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
-    if account.proxy and (login := account.proxy.secret_ref):
-        keys |= {("Secret", login.name, key) for key in (login.username_key, login.password_key)}
+    if account.proxy and (gate := account.proxy.secret_ref):
+        keys |= {("Secret", gate.name, key) for key in (gate.username_key, gate.password_key)}
     return keys
 
 
@@ -74,10 +75,12 @@ def _ports(obj: dict[str, Any]) -> set[int]:
     if obj["kind"] != "MailSync":
         return set()
     spec = MailSync.from_object(obj).spec
-    accounts = [spec.source.on(None), spec.destination.on(None)]
-    return {
-        port for each in accounts for port in ((each.proxy.port,) if each.proxy else each.ports)
-    }
+    found: set[int] = set()
+    for each in (spec.source.on(None), spec.destination.on(None)):
+        # A token endpoint is asked by the account's proxy too.
+        token_ports = {_HTTPS_PORT} if each.authentication.oauth2 else set()
+        found |= {each.proxy.port} if each.proxy else {*each.ports, *token_ports}
+    return found
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mailsync_api import names
 from mailsync_api.conditions import Reason
-from mailsync_api.endpoint import Side
+from mailsync_api.endpoint import MailAccount, SecretPart, Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_syncjob.credentials import Password, ProxyLogin
 from mailsync_syncjob.deadline import Clock, Stop
@@ -21,16 +22,20 @@ from mailsync_syncjob.errors import (
     CredentialsError,
     EngineError,
     InterruptedRunError,
+    TLSPolicyError,
     UnreachableError,
 )
 from mailsync_syncjob.imap.session import open_session
 from mailsync_syncjob.imap.tcp import open_tcp
+from mailsync_syncjob.job import read_endpoint
 from mailsync_syncjob.proxy import MAX_ANSWER_BYTES, proxy_url
+from tests.support.builders import account as account_wire
 from tests.support.recorded import PASSWORD, connector, endpoint
 from tests.support.scripted import TinyServer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mailsync_syncjob.credentials import Endpoint
     from tests.support.certificates import Authority, KeyPair
@@ -378,3 +383,40 @@ def test_the_certificate_is_that_of_the_server_and_not_of_the_proxy(
             assert caught.value.reason is Reason.CERTIFICATE_NAME_MISMATCH
             assert script.said == b""
     assert PASSWORD.encode() not in recorder.said
+
+
+@pytest.mark.parametrize("kind", ["SOCKS5", "HTTPConnect"])
+def test_a_token_endpoint_is_asked_by_the_accounts_proxy(kind: str, tmp_path: Path) -> None:
+    oauth2 = {
+        "grant": "RefreshToken",
+        "clientID": "me",
+        "tokenURL": f"https://{_NOWHERE}/token",
+    }
+    for folder, name, text in (
+        ("source", SecretPart.TOKEN, "refresh-word"),
+        ("source-proxy", names.PROXY_USERNAME_FILE_NAME, "me"),
+        ("source-proxy", names.PROXY_PASSWORD_FILE_NAME, "gate-word"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    # Nothing comes of it; that the proxy was asked is all that is wanted here.
+    refusal = {
+        "SOCKS5": [b"\x05\x02", b"\x01\x00", _CONNECTED, b"no TLS"],
+        "HTTPConnect": [b"HTTP/1.1 502 no\r\n\r\n"],
+    }
+    with proxy(answers(*refusal[kind])) as recorder:
+        via = {
+            "type": kind,
+            "host": "127.0.0.1",
+            "port": recorder.port,
+            "secretRef": {"name": "gate"},
+        }
+        wire = account_wire("source", proxy=via, authentication={"oauth2": oauth2})
+        account = MailAccount.model_validate(wire)
+        end = read_endpoint(Side.SOURCE, account, root=tmp_path)
+        assert end.tokens is not None
+        with pytest.raises((UnreachableError, TLSPolicyError)) as caught:
+            end.tokens.take(Stop(Clock()))
+    assert _NOWHERE.encode() in recorder.said
+    assert b"refresh-word" not in recorder.said
+    assert "gate-word" not in caught.value.message
