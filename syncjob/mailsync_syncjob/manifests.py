@@ -197,10 +197,8 @@ def _proxy_login(side: Side, account: MailAccount, entry: _Reader) -> ProxyLogin
     ref = account.proxy.secret_ref if account.proxy is not None else None
     if ref is None:
         return None
-    user, word = (
-        entry(ref.name, key, field="proxy.secretRef")
-        for key in (ref.username_key, ref.password_key)
-    )
+    keys = (ref.username_key, ref.password_key)
+    user, word = (entry(ref.name, key, field="proxy.secretRef") for key in keys)
     return ProxyLogin.of(user, word, party=side)
 
 
