@@ -193,7 +193,7 @@ def test_a_preauth_greeting_does_not_get_through() -> None:
 
 @pytest.mark.parametrize("mode", ["Implicit", "StartTLS"])
 def test_a_server_that_is_not_there(mode: str) -> None:
-    account = endpoint(free_port(), tls={"mode": mode}, tunnel=_TUNNEL)
+    account = endpoint(1, tls={"mode": mode}, tunnel=_TUNNEL)
     with tunnelled(account) as behind, pytest.raises(EngineError) as caught:
         open_session(behind, connector=connector())
     assert caught.value.exit_code == 69
