@@ -9,7 +9,14 @@ from pydantic import Field
 
 from mailsync_api.base import ApiModel, Count, MessageText, Time
 
-__all__ = ["Condition", "ConditionStatus", "ConditionType", "EventReason", "Reason"]
+__all__ = [
+    "Condition",
+    "ConditionStatus",
+    "ConditionType",
+    "EndpointConditionType",
+    "EventReason",
+    "Reason",
+]
 
 
 class ConditionType(StrEnum):
@@ -27,6 +34,19 @@ class ConditionType(StrEnum):
     """True when both connections were encrypted and met the policy."""
 
 
+class EndpointConditionType(StrEnum):
+    """The conditions of a MailEndpoint."""
+
+    READY = "Ready"
+    """True while the last probe met the policy."""
+    REACHABLE = "Reachable"
+    """True when the server answered the last probe."""
+    TLS_SECURED = "TLSSecured"
+    """True when the connection was encrypted and met the policy."""
+    CERTIFICATE_EXPIRING = "CertificateExpiring"
+    """True when the server's certificate ends soon, or has ended."""
+
+
 class ConditionStatus(StrEnum):
     """A condition's status."""
 
@@ -36,7 +56,7 @@ class ConditionStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions: states of a MailSync and causes of failures."""
+    """Reasons of conditions: states, and causes of failures."""
 
     # States, in the order of a life.
     PENDING = "Pending"
@@ -50,6 +70,17 @@ class Reason(StrEnum):
     AS_EXPECTED = "AsExpected"
     NOT_YET_KNOWN = "NotYetKnown"
     DRY_RUN = "DryRun"
+    WAITING_FOR_ENDPOINT = "WaitingForEndpoint"
+
+    # What a MailSync waits for at its MailEndpoint, where that has no better word.
+    ENDPOINT_NOT_FOUND = "EndpointNotFound"
+    ENDPOINT_NOT_READY = "EndpointNotReady"
+
+    # Of probes.
+    PROBE_MET_POLICY = "ProbeMetPolicy"
+    PROBE_FAILED = "ProbeFailed"
+    ANSWERED = "Answered"
+    EXPIRES_SOON = "ExpiresSoon"
 
     # What holds a pod back.
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason, not a secret
@@ -114,6 +145,15 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     CLEAR_TEXT = "ClearText"
     INVALID_SPEC = "InvalidSpec"
+    WAITING_FOR_ENDPOINT = "WaitingForEndpoint"
+
+    # Of MailEndpoints.
+    ENDPOINT_READY = "EndpointReady"
+    ENDPOINT_UNREACHABLE = "EndpointUnreachable"
+    ENDPOINT_REFUSED = "EndpointRefused"
+    TLS_NOT_SECURED = "TLSNotSecured"
+    CERTIFICATE_EXPIRING = "CertificateExpiring"
+    PROBE_FAILED = "ProbeFailed"
 
 
 class Condition(ApiModel):

@@ -1,7 +1,6 @@
 """Render the CRDs from the models: ``python -m mailsync_api.crd --write crds``.
 
-Kubernetes wants structural schemas: no references, no ``anyOf`` for an absent value, no titles. The
-text form is JSON's subset of YAML with sorted layout, so that no YAML library is needed here.
+The text form is JSON's subset of YAML with sorted layout, so that no YAML library is needed here.
 """
 
 from __future__ import annotations
@@ -10,206 +9,105 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mailsync_api.names import (
-    CATEGORY,
-    GROUP,
-    KIND_MAILSYNC,
-    PLURAL_MAILSYNC,
-    SHORT_NAME_MAILSYNC,
-    VERSION,
-)
+from mailsync_api import names
+from mailsync_api.columns import endpoint_columns, mailsync_columns
+from mailsync_api.endpointstatus import MailEndpointStatus
+from mailsync_api.mailendpoint import MailEndpointSpec
 from mailsync_api.spec import MailSyncSpec
 from mailsync_api.status import MailSyncStatus
+from mailsync_api.structural import structural_schema
 
 if TYPE_CHECKING:
     from mailsync_api.base import ApiModel
 
-__all__ = ["crds", "mailsync_crd", "main", "render_yaml", "structural_schema"]
+__all__ = ["crds", "main", "render_yaml"]
 
-_DROPPED: Final = frozenset({"title", "$defs", "discriminator", "const"})
 _PLAIN: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_./-]*$")
 _RESERVED: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"})
 
 
-def structural_schema(model: type[ApiModel], *, defaults: bool = True) -> dict[str, Any]:
-    """Return the OpenAPI v3 structural schema of a model, with its defaults or without."""
-    schema = model.model_json_schema(mode="validation")
-    result: dict[str, Any] = _convert(schema, schema.get("$defs", {}))
-    return result if defaults else _without_defaults(result)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What tells the definitions apart."""
+
+    kind: str
+    plural: str
+    short_name: str
+    description: str
+    columns: list[dict[str, Any]]
+    spec: type[ApiModel]
+    status: type[ApiModel]
 
 
-def _without_defaults(node: Any) -> Any:  # noqa: ANN401  any JSON
-    if isinstance(node, list):
-        return [_without_defaults(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    # A field may be named "default", but then its value is a schema, under "properties".
-    return {
-        key: {name: _without_defaults(sub) for name, sub in value.items()}
-        if key == "properties"
-        else _without_defaults(value)
-        for key, value in node.items()
-        if key != "default"
-    }
-
-
-def _convert(node: Any, defs: dict[str, Any]) -> Any:  # noqa: ANN401  any JSON
-    if isinstance(node, list):
-        return [_convert(item, defs) for item in node]
-    if not isinstance(node, dict):
-        return node
-    # An optional model is a union of null and a reference, so the order matters, twice.
-    node = _dereferenced(_without_null(_dereferenced(node, defs)), defs)
-    out: dict[str, Any] = {}
-    for key, value in node.items():
-        if key in _DROPPED:
-            continue
-        if key == "properties":
-            out[key] = {name: _convert(sub, defs) for name, sub in value.items()}
-        elif key == "default":
-            out[key] = value
-        elif key == "additionalProperties" and value in (False, True):
-            continue  # a structural schema prunes unknown fields, or keeps them by its own word
-        elif key == "propertyNames":
-            continue  # not part of a structural schema
-        elif key == "description":
-            out[key] = " ".join(value.split())
-        else:
-            out[key] = _convert(value, defs)
-    return _kubernetes_forms(out)
-
-
-def _dereferenced(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        target = defs[node["$ref"].rsplit("/", 1)[-1]]
-        # What stands beside the reference (a field's own description) wins.
-        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-    return node
-
-
-def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    options = node.get("anyOf")
-    if not options:
-        return node
-    kept = [option for option in options if option != {"type": "null"}]
-    if len(kept) != 1:
-        msg = f"a union of types has no structural schema: {options}"
-        raise ValueError(msg)
-    rest = {k: v for k, v in node.items() if k != "anyOf" and not (k == "default" and v is None)}
-    inner = kept[0]
-    return {**inner, **rest}
-
-
-def _kubernetes_forms(out: dict[str, Any]) -> dict[str, Any]:
-    if out.get("type") == "integer":
-        out.setdefault("format", "int64" if out.get("maximum", 2**63) > 2**31 - 1 else "int32")
-    if out.get("type") == "object" and "maxItems" in out:
-        out["maxProperties"] = out.pop("maxItems")
-    if "default" in out:
-        default = _without_absent(out.pop("default"))
-        # An empty default would only be noise in the stored object.
-        if default not in (None, {}, []):
-            out["default"] = default
-    if "enum" in out:
-        out.setdefault("type", "string")
-    return out
-
-
-def _without_absent(default: Any) -> Any:  # noqa: ANN401  any JSON
-    if not isinstance(default, dict):
-        return default
-    cleaned = {key: _without_absent(value) for key, value in default.items()}
-    return {key: value for key, value in cleaned.items() if value not in (None, {}, [])}
-
-
-def _columns() -> list[dict[str, Any]]:
-    def column(
-        name: str, kind: str, path: str, description: str, *, wide: bool = False
-    ) -> dict[str, Any]:
-        return {
-            "name": name,
-            "type": kind,
-            "jsonPath": path,
-            "description": description,
-            "priority": int(wide),
-        }
-
-    def condition(name: str, field: str) -> str:
-        return f'.status.conditions[?(@.type=="{name}")].{field}'
-
-    return [
-        column("Status", "string", condition("Succeeded", "reason"), "The state in one word."),
-        column("Progress", "integer", ".status.progress.percent", "Done, of a hundred."),
-        column(
-            "Messages", "integer", ".status.progress.messages.completed", "Messages dealt with."
+def _kinds() -> tuple[_Kind, ...]:
+    return (
+        _Kind(
+            names.KIND_MAILENDPOINT,
+            names.PLURAL_MAILENDPOINT,
+            names.SHORT_NAME_MAILENDPOINT,
+            "MailEndpoint is an IMAP server that many MailSyncs share: where it is and how "
+            "connections to it are protected. It is probed from time to time, and while it is not "
+            "Ready no run of its MailSyncs starts.",
+            endpoint_columns(),
+            MailEndpointSpec,
+            MailEndpointStatus,
         ),
-        column("Skipped", "integer", ".status.progress.skipped", "Messages that were not copied."),
-        column("Rate", "integer", ".status.progress.messagesPerSecond", "Messages per second."),
-        column("Last Sync", "date", ".status.lastSyncTime", "When a run last succeeded."),
-        column("Next", "string", ".status.nextSyncTime", "When the next run starts."),
-        column("Age", "date", ".metadata.creationTimestamp", "Since when it exists."),
-        column(
-            "Bytes", "integer", ".status.progress.bytes.completed", "Bytes dealt with.", wide=True
+        _Kind(
+            names.KIND_MAILSYNC,
+            names.PLURAL_MAILSYNC,
+            names.SHORT_NAME_MAILSYNC,
+            "MailSync migrates one mailbox: it copies folders, messages, flags and dates from the "
+            "source account to the destination account, over connections that meet the TLS policy.",
+            mailsync_columns(),
+            MailSyncSpec,
+            MailSyncStatus,
         ),
-        column(
-            "TLS",
-            "string",
-            condition("TLSSecured", "reason"),
-            "How the connections are.",
-            wide=True,
-        ),
-        column(
-            "Failures", "integer", ".status.consecutiveFailures", "Failed runs in a row.", wide=True
-        ),
-    ]
+    )
 
 
-def mailsync_crd() -> dict[str, Any]:
-    """Return the MailSync CRD as an object."""
+def _crd(of: _Kind) -> dict[str, Any]:
     schema = {
         "type": "object",
-        "description": (
-            "MailSync migrates one mailbox: it copies folders, messages, flags and dates from the "
-            "source account to the destination account, over connections that meet the TLS policy."
-        ),
+        "description": of.description,
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
-            "kind": {"type": "string", "description": f"{KIND_MAILSYNC}."},
+            "apiVersion": {"type": "string", "description": f"{names.GROUP}/{names.VERSION}."},
+            "kind": {"type": "string", "description": f"{of.kind}."},
             "metadata": {"type": "object"},
-            "spec": structural_schema(MailSyncSpec),
-            "status": structural_schema(MailSyncStatus, defaults=False),
+            "spec": structural_schema(of.spec),
+            "status": structural_schema(of.status, defaults=False),
         },
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{PLURAL_MAILSYNC}.{GROUP}",
-            # Helm must never delete it: with the definition goes every MailSync.
+            "name": f"{of.plural}.{names.GROUP}",
+            # Helm must never delete it: with the definition goes every object of its kind.
             "annotations": {"helm.sh/resource-policy": "keep"},
         },
         "spec": {
-            "group": GROUP,
+            "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": KIND_MAILSYNC,
-                "listKind": f"{KIND_MAILSYNC}List",
-                "plural": PLURAL_MAILSYNC,
-                "singular": KIND_MAILSYNC.lower(),
-                "shortNames": [SHORT_NAME_MAILSYNC],
-                "categories": [CATEGORY],
+                "kind": of.kind,
+                "listKind": f"{of.kind}List",
+                "plural": of.plural,
+                "singular": of.kind.lower(),
+                "shortNames": [of.short_name],
+                "categories": [names.CATEGORY],
             },
             "versions": [
                 {
-                    "name": VERSION,
+                    "name": names.VERSION,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": _columns(),
+                    "additionalPrinterColumns": of.columns,
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],
@@ -219,8 +117,7 @@ def mailsync_crd() -> dict[str, Any]:
 
 def crds() -> dict[str, dict[str, Any]]:
     """Return every CRD by its file's name."""
-    crd = mailsync_crd()
-    return {f"{crd['metadata']['name'].replace(f'.{GROUP}', '')}.yaml": crd}
+    return {f"{of.plural}.yaml": _crd(of) for of in _kinds()}
 
 
 def _scalar(value: Any) -> str:  # noqa: ANN401  any JSON scalar

@@ -158,8 +158,8 @@ class AccountSpec(ApiModel):
     )
 
     endpoint_ref: EndpointRef | None = None
-    """The MailEndpoint with the server's host, port, TLS policy and limits, which many mailboxes
-    may share; instead of host, port, tls, proxy and tunnel here."""
+    """The MailEndpoint with how to reach the server, which many mailboxes may share; instead of
+    host, port, tls, proxy and tunnel here. No run starts while it is not Ready."""
     host: Host | None = None
     """The server's host name or IP address."""
     port: _Port | None = None

@@ -1,4 +1,4 @@
-"""A MailSync as a whole object, for those who read manifests without an API server."""
+"""Resources as whole objects, for those who read manifests without an API server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mailsync_api.base import ApiModel, OpenApiModel, Time
-from mailsync_api.names import API_VERSION, KIND_MAILSYNC
+from mailsync_api.endpointstatus import MailEndpointStatus
+from mailsync_api.mailendpoint import MailEndpointSpec
+from mailsync_api.names import API_VERSION, KIND_MAILENDPOINT, KIND_MAILSYNC
 from mailsync_api.spec import MailSyncSpec
 from mailsync_api.status import MailSyncStatus
 
-__all__ = ["MailSync", "ObjectMeta"]
+__all__ = ["MailEndpoint", "MailSync", "ObjectMeta"]
 
 
 class ObjectMeta(OpenApiModel):
@@ -39,6 +41,27 @@ class MailSync(ApiModel):
 
     @classmethod
     def from_object(cls, obj: dict[str, Any]) -> MailSync:
+        """Return the model of an object.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            Names each bad field with its value.
+        """
+        return cls.model_validate(obj)
+
+
+class MailEndpoint(ApiModel):
+    """An IMAP server that many MailSyncs share."""
+
+    api_version: Literal["mailsync.dev/v1alpha1"] = API_VERSION
+    kind: Literal["MailEndpoint"] = KIND_MAILENDPOINT
+    metadata: ObjectMeta
+    spec: MailEndpointSpec
+    status: MailEndpointStatus | None = None
+
+    @classmethod
+    def from_object(cls, obj: dict[str, Any]) -> MailEndpoint:
         """Return the model of an object.
 
         Raises

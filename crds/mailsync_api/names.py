@@ -11,16 +11,21 @@ __all__ = [
     "CLIENT_CERTIFICATE_FILE_NAME",
     "CLIENT_KEY_FILE_NAME",
     "COMPONENT_LABEL",
+    "ENDPOINT_NAME_ANNOTATION",
+    "ENDPOINT_UID_LABEL",
     "ENGINE_CONTAINER",
     "FIELD_MANAGER",
+    "GENERATION_ANNOTATION",
     "GROUP",
     "INPUT_ENV",
     "INSTANCE_LABEL",
+    "KIND_MAILENDPOINT",
     "KIND_MAILSYNC",
     "MANAGED_BY_LABEL",
     "NAME_ANNOTATION",
     "NAME_LABEL",
     "PASSWORD_FILE_NAME",
+    "PLURAL_MAILENDPOINT",
     "PLURAL_MAILSYNC",
     "PROBED_SERVER",
     "PROBE_INPUT_ENV",
@@ -28,6 +33,8 @@ __all__ = [
     "PROXY_USERNAME_FILE_NAME",
     "RUN_LABEL",
     "SECRETS_ROOT",
+    "SERVERS_HASH_ANNOTATION",
+    "SHORT_NAME_MAILENDPOINT",
     "SHORT_NAME_MAILSYNC",
     "SPEC_HASH_ANNOTATION",
     "TERMINATION_MESSAGE_BYTES",
@@ -59,7 +66,12 @@ API_VERSION: Final = "mailsync.dev/v1alpha1"
 KIND_MAILSYNC: Final = "MailSync"
 PLURAL_MAILSYNC: Final = "mailsyncs"
 SHORT_NAME_MAILSYNC: Final = "ms"
-CATEGORY: Final = "mailsync"
+KIND_MAILENDPOINT: Final = "MailEndpoint"
+PLURAL_MAILENDPOINT: Final = "mailendpoints"
+SHORT_NAME_MAILENDPOINT: Final = "mep"
+CATEGORY: Final = "mail"
+"""What ``kubectl get`` takes for all our resources together. It must not be a name of one of them:
+kubectl would take ``kubectl get mailsync alice`` for a list of kinds, and refuse it."""
 
 FIELD_MANAGER: Final = "mailsync-operator"
 """The one server-side-apply field manager of everything that the operator writes."""
@@ -71,13 +83,21 @@ INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 UID_LABEL: Final = f"{GROUP}/mailsync-uid"
 """On Jobs and pods: the UID of their MailSync. A name would not fit: it may have 253 characters."""
 RUN_LABEL: Final = f"{GROUP}/run"
-"""On Jobs and pods: the number of the run, from 1."""
+"""On Jobs and pods: the number of the run or probe, from 1."""
 NAME_ANNOTATION: Final = f"{GROUP}/mailsync-name"
 """On Jobs and pods: the name of their MailSync."""
+ENDPOINT_UID_LABEL: Final = f"{GROUP}/endpoint-uid"
+"""On the Jobs and pods of probes: the UID of their MailEndpoint."""
+ENDPOINT_NAME_ANNOTATION: Final = f"{GROUP}/endpoint-name"
+"""On the Jobs and pods of probes: the name of their MailEndpoint."""
 TRIGGER_ANNOTATION: Final = f"{GROUP}/manual-trigger"
-"""On Jobs: the value of ``spec.trigger.manual`` that started the run, if one did."""
+"""On Jobs: the value of ``spec.trigger.manual`` or ``spec.probe.manual`` that it answers."""
 SPEC_HASH_ANNOTATION: Final = f"{GROUP}/spec-hash"
 """On Jobs: a hash of those parts of the spec that a run depends on."""
+SERVERS_HASH_ANNOTATION: Final = f"{GROUP}/servers-hash"
+"""On Jobs: a hash of the servers, with what MailEndpoints stood for at the time."""
+GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
+"""On the Jobs of probes: the generation of the MailEndpoint's spec that the probe goes by."""
 
 ENGINE_CONTAINER: Final = "engine"
 """The container of the Job's pod that runs the engine."""

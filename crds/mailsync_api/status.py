@@ -166,6 +166,8 @@ class RunRecord(ApiModel):
     """Whether the run only compared."""
     spec_hash: Annotated[str, Field(max_length=64)] | None = None
     """A hash of those parts of the spec that the run went by."""
+    servers_hash: Annotated[str, Field(max_length=64)] | None = None
+    """A hash of the servers that it went to, with what MailEndpoints stood for at the time."""
     manual: Annotated[str, Field(max_length=253)] | None = None
     """The value of trigger.manual that the run answered."""
     messages_total: Count = 0

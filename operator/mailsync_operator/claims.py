@@ -26,6 +26,7 @@ from mailsync_operator.conditions import Claim, false, true, unknown
 if TYPE_CHECKING:
     from mailsync_api.spec import RetryPolicy
     from mailsync_api.status import TLSFacts
+    from mailsync_operator.gate import Hold
     from mailsync_operator.snapshot import PodSnapshot
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "blocked",
     "compared",
     "due",
+    "held",
     "invalid",
     "not_synced",
     "pending",
@@ -42,6 +44,7 @@ __all__ = [
     "synced",
     "tls_facts",
     "tls_refused",
+    "verified",
     "waiting",
 ]
 
@@ -122,6 +125,17 @@ def invalid(error: str) -> tuple[Claim, ...]:
         false(_READY, Reason.INVALID_CONFIGURATION, text),
         true(_STALLED, Reason.INVALID_CONFIGURATION, text),
     )
+
+
+def held(hold: Hold) -> tuple[Claim, ...]:
+    """A MailEndpoint is missing or not ready, so no run starts."""  # noqa: D401  a state, not a command
+    text = f"{_sentence(hold.message)}Once that is ready, the run starts by itself"
+    if hold.reason == Reason.ENDPOINT_NOT_READY:
+        ready = unknown(_READY, hold.reason, text)
+    else:
+        ready = false(_READY, hold.reason, text)
+    stalled = true(_STALLED, hold.reason, text) if hold.person else _not_stalled()
+    return unknown(_SUCCEEDED, Reason.WAITING_FOR_ENDPOINT, text), ready, stalled
 
 
 def due(status: MailSyncStatus) -> tuple[Claim, ...]:
@@ -238,13 +252,14 @@ def tls_facts(tls: TLSStatus) -> tuple[Claim, ...]:
         return ()
     text = ", ".join(
         f"{name}: {facts.protocol or 'TLS'}, {facts.cipher or 'unknown cipher'}, "
-        f"certificate verified ({_verified(facts)})"
+        f"certificate verified ({verified(facts)})"
         for name, facts in sides
     )
     return (true(_TLS, Reason.ENCRYPTED, text),)
 
 
-def _verified(facts: TLSFacts) -> str:
+def verified(facts: TLSFacts) -> str:
+    """Return what was verified of a certificate, in words."""
     if not facts.pinned:
         return facts.verified
     return "pinned key" if facts.verified is TLSVerify.NONE else f"{facts.verified}, pinned key"

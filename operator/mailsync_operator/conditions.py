@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync_api.conditions import Condition, ConditionStatus, ConditionType, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from mailsync_api.status import MailSyncStatus
-
-__all__ = ["Claim", "false", "merge", "of", "true", "unknown"]
+__all__ = ["Claim", "HasConditions", "false", "merge", "of", "true", "unknown"]
 
 _MESSAGE_LIMIT: Final = 32768
-_ORDER: Final = tuple(ConditionType)
+
+
+class HasConditions(Protocol):
+    """The status of any resource."""
+
+    @property
+    def conditions(self) -> Sequence[Condition]:
+        """What is said of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What is to be said of one condition."""
 
-    type: ConditionType
+    type: str
     status: ConditionStatus
     reason: str
     message: str = ""
 
 
-def true(kind: ConditionType, reason: str, message: str = "") -> Claim:
+def true(kind: str, reason: str, message: str = "") -> Claim:
     """Claim that the condition holds."""
     return Claim(kind, ConditionStatus.TRUE, reason, message)
 
 
-def false(kind: ConditionType, reason: str, message: str = "") -> Claim:
+def false(kind: str, reason: str, message: str = "") -> Claim:
     """Claim that the condition does not hold."""
     return Claim(kind, ConditionStatus.FALSE, reason, message)
 
 
-def unknown(kind: ConditionType, reason: str, message: str = "") -> Claim:
+def unknown(kind: str, reason: str, message: str = "") -> Claim:
     """Claim that it is not known yet."""
     return Claim(kind, ConditionStatus.UNKNOWN, reason, message)
 
 
-def of(status: MailSyncStatus, kind: ConditionType) -> Condition | None:
+def of(status: HasConditions, kind: str) -> Condition | None:
     """Return a condition of a status; None before the first visit."""
     return next((c for c in status.conditions if c.type == kind), None)
 
@@ -55,15 +60,16 @@ def merge(
     *,
     now: datetime,
     generation: int,
+    kinds: Iterable[str] = tuple(ConditionType),
 ) -> list[Condition]:
-    """Return all conditions, in a fixed order, with what is claimed now; later claims win.
+    """Return all conditions, in the order of ``kinds``, with what is claimed now; later claims win.
 
     A condition that nothing is claimed of stays; one that nobody ever claimed is Unknown.
     """
     known = {condition.type: condition for condition in old}
     latest = {claim.type: claim for claim in claims}
     result = []
-    for kind in _ORDER:
+    for kind in kinds:
         before, claim = known.get(kind), latest.get(kind)
         if claim is None:
             if before is not None:

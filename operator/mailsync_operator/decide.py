@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import Reason
+from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode, RetryClass
 from mailsync_api.spec import RetryPolicy
 from mailsync_api.status import CurrentRun, RunRecord, RunResult, RunType
@@ -27,7 +28,8 @@ from mailsync_operator.actions import (
 from mailsync_operator.backoff import backoff_seconds
 from mailsync_operator.draft import Draft
 from mailsync_operator.endings import Ending, run_ending
-from mailsync_operator.naming import job_name, spec_hash
+from mailsync_operator.gate import ENDPOINT_CODES, find_hold
+from mailsync_operator.naming import job_name, servers_hash, spec_hash
 from mailsync_operator.pending import find_blocker, find_job_blocker
 
 if TYPE_CHECKING:
@@ -137,7 +139,8 @@ def _describe_pod(
     if pod is None:
         blocker = find_job_blocker(obs.pod_events, now=obs.now)
     elif not pod.deleting and obs.accounts is not None:
-        blocker = find_blocker(pod, obs.pod_events, accounts=obs.accounts, now=obs.now)
+        ends = {side.value: obs.accounts.account(side) for side in Side}
+        blocker = find_blocker(pod, obs.pod_events, ends=ends, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
     else:
@@ -208,7 +211,7 @@ def _fail(draft: Draft, ending: Ending) -> None:
 def _rest(draft: Draft, *, may_start: bool) -> None:
     """Start a run if one is due, else say what the object waits for."""
     obs, status = draft.obs, draft.status
-    if obs.spec is None or obs.accounts is None:
+    if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
     asked = _asked_for(draft)
@@ -222,6 +225,13 @@ def _rest(draft: Draft, *, may_start: bool) -> None:
     if not asked and due is not None and due > obs.now:
         draft.claim(*claims.waiting(status))
         draft.requeue((due - obs.now).total_seconds())
+        return
+    hold = find_hold(obs.spec, obs.endpoints)
+    if hold is not None:
+        draft.claim(*claims.held(hold))  # a change of the MailEndpoint brings it here again
+        return
+    if obs.accounts is None:
+        draft.claim(*claims.invalid(obs.spec_error))
         return
     if may_start:
         _start(draft)
@@ -239,7 +249,25 @@ def _asked_for(draft: Draft) -> bool:
     if manual is not None and manual != status.last_manual_sync:
         return True
     known = status.last_run.spec_hash
-    return known is not None and known != spec_hash(spec)
+    if known is not None and known != spec_hash(spec):
+        return True
+    return status.last_run.result is RunResult.FAILED and _healed(draft.obs, status.last_run)
+
+
+def _healed(obs: Observation, failed: RunRecord) -> bool:
+    """Return whether what a run failed of may be gone: its MailEndpoint is another, or well again.
+
+    Finished mailboxes do not run again for that.
+    """
+    if obs.spec is None or obs.accounts is None or find_hold(obs.spec, obs.endpoints) is not None:
+        return False
+    now = servers_hash(obs.spec, obs.accounts)
+    if failed.servers_hash is not None and failed.servers_hash != now:
+        return True
+    return failed.exit_code in ENDPOINT_CODES and any(
+        state.ready_since is not None and state.ready_since > failed.completion_time
+        for state in obs.endpoints.values()
+    )
 
 
 def _start(draft: Draft) -> None:

@@ -83,6 +83,7 @@ def run_ending(obs: Observation, run: CurrentRun) -> Ending:
         retry_after_seconds=verdict.retry_after_seconds if verdict and not done else None,
         dry_run=verdict.dry_run if verdict else False,
         spec_hash=job.spec_hash if job else None,
+        servers_hash=job.servers_hash if job else None,
         manual=run.manual,
         **figures,
     )
@@ -131,7 +132,10 @@ def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -
     code = pod.termination.exit_code
     if verdict is not None and int(verdict.exit_code) == code:
         info = EXIT_TABLE[verdict.exit_code]
-        return _Cause(verdict.reason, _named(obs.accounts, verdict), info.retry, code)
+        message = _named(obs.accounts, verdict)
+        if verdict.exit_code == ExitCode.CREDENTIALS:
+            message = _with_note(obs, verdict, message)
+        return _Cause(verdict.reason, message, info.retry, code)
     if pod.termination.reason == "OOMKilled":
         return _Cause(
             Reason.INTERNAL_ERROR,
@@ -151,6 +155,13 @@ def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -
         )
     info = exit_info(code)
     return _Cause(info.reason, info.meaning, info.retry, code)
+
+
+def _with_note(obs: Observation, verdict: Verdict, message: str) -> str:
+    """Return the message with what is known of logging in at the service, if it is a known one."""
+    ref = obs.spec.account(verdict.side).endpoint_ref if obs.spec and verdict.side else None
+    state = obs.endpoints.get(ref.name) if ref else None
+    return f"{message.rstrip('. ')}. {state.note}" if state and state.note else message
 
 
 def _named(accounts: Accounts | None, verdict: Verdict) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from mailsync_operator.snapshot import MailSyncObject
+    from mailsync_operator.snapshot import ApiObject
     from mailsync_operator.transitions import Transition
 
 __all__ = ["EventApi", "EventRecorder"]
@@ -36,7 +36,7 @@ class EventApi(Protocol):
 
 
 class EventRecorder:
-    """Tells the transitions of MailSyncs as Events; a failure is logged and forgotten."""
+    """Tells transitions as Events; a failure is logged and forgotten."""
 
     def __init__(self, api: EventApi, *, instance: str, clock: Callable[[], datetime]) -> None:
         self._api = api
@@ -44,46 +44,46 @@ class EventRecorder:
         self._clock = clock
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    async def record(self, mailsync: MailSyncObject, transition: Transition) -> None:
+    async def record(self, obj: ApiObject, transition: Transition) -> None:
         """Write an Event, or count it once more."""
         _log.info(
             "%s",
             transition.message,
             extra={
-                "mailsync": f"{mailsync.namespace}/{mailsync.name}",
+                obj.kind.lower(): f"{obj.namespace}/{obj.name}",
                 "event": transition.reason.value,
             },
         )
         try:
-            await self._write(mailsync, transition)
+            await self._write(obj, transition)
         except ClusterError as error:
             _log.warning("an Event could not be written: %s", error)
 
-    async def _write(self, mailsync: MailSyncObject, transition: Transition) -> None:
-        key = (mailsync.namespace, event_name(mailsync, transition))
+    async def _write(self, obj: ApiObject, transition: Transition) -> None:
+        key = (obj.namespace, event_name(obj, transition))
         count = self._counts.get(key)
         if count is None:
-            count = await self._create(mailsync, transition)
+            count = await self._create(obj, transition)
         else:
             count += 1
             try:
                 await self._repeat(key, count)
             except NotFoundError:  # Events expire after an hour by default
-                count = await self._create(mailsync, transition)
+                count = await self._create(obj, transition)
         self._counts[key] = count
         self._counts.move_to_end(key)
         while len(self._counts) > _REMEMBERED:
             self._counts.popitem(last=False)
 
-    async def _create(self, mailsync: MailSyncObject, transition: Transition) -> int:
+    async def _create(self, obj: ApiObject, transition: Transition) -> int:
         now = self._clock()
-        body = build_event(mailsync, transition, now=now, instance=self._instance)
+        body = build_event(obj, transition, now=now, instance=self._instance)
         try:
-            await self._api.create_event(mailsync.namespace, body)
+            await self._api.create_event(obj.namespace, body)
         except AlreadyExistsError:  # written by an operator before this one
             name = body["metadata"]["name"]
-            count = await self._api.event_count(mailsync.namespace, name) + 1
-            await self._repeat((mailsync.namespace, name), count)
+            count = await self._api.event_count(obj.namespace, name) + 1
+            await self._repeat((obj.namespace, name), count)
             return count
         return 1
 

@@ -6,28 +6,38 @@ and a namespace with MailSyncs can always be deleted.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
 from mailsync_api import names
+from mailsync_operator.gate import endpoint_names
 from mailsync_operator.snapshot import (
+    ApiObject,
     Body,
+    EndpointObject,
     JobSnapshot,
     Key,
     MailSyncObject,
     PodSnapshot,
-    owner_key,
+    Work,
+    owner,
 )
-from mailsync_operator.view import IndexView
+from mailsync_operator.view import IndexView, Indices
 
 if TYPE_CHECKING:
     from mailsync_operator.runtime import Runtime
 
 __all__ = ["build_registry", "configure"]
 
-_OURS: Final = f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER},{names.UID_LABEL}"
+_OURS: Final = (
+    f"{names.MANAGED_BY_LABEL}={names.FIELD_MANAGER},"
+    f"{names.COMPONENT_LABEL}={names.ENGINE_CONTAINER}"
+)
+"""Jobs and pods of runs and probes alike: a selector knows no "one of these two labels"."""
 _MAILSYNCS: Final = (names.GROUP, names.VERSION, names.PLURAL_MAILSYNC)
+_ENDPOINTS: Final = (names.GROUP, names.VERSION, names.PLURAL_MAILENDPOINT)
 _JOBS: Final = ("batch", "v1", "jobs")
 _PODS: Final = ("", "v1", "pods")
 
@@ -67,7 +77,8 @@ def _add_life(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def startup(settings: kopf.OperatorSettings, **kwargs: Any) -> None:  # noqa: ANN401  kopf's
         configure(settings)
-        await runtime.start(IndexView(kwargs["mailsyncs"], kwargs["jobs"], kwargs["pods"]))
+        indices = Indices(**{field.name: kwargs[field.name] for field in fields(Indices)})
+        await runtime.start(IndexView(indices))
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:  # noqa: ANN401  kopf's arguments
@@ -84,6 +95,16 @@ def _add_indices(registry: kopf.OperatorRegistry) -> None:
         found = MailSyncObject.from_body(body)
         return {found.key: found}
 
+    @kopf.index(*_ENDPOINTS, registry=registry, id="endpoints")
+    async def endpoints(body: Body, **_: Any) -> dict[Key, EndpointObject]:  # noqa: ANN401  kopf's
+        found = EndpointObject.from_body(body)
+        return {found.key: found}
+
+    @kopf.index(*_MAILSYNCS, registry=registry, id="users")
+    async def users(body: Body, **_: Any) -> dict[Key, Key]:  # noqa: ANN401  kopf's
+        found = MailSyncObject.from_body(body)
+        return {(found.namespace, name): found.key for name in endpoint_names(found.spec)}
+
     @kopf.index(*_JOBS, registry=registry, id="jobs")
     async def jobs(body: Body, **_: Any) -> dict[str, JobSnapshot]:  # noqa: ANN401  kopf's
         found = JobSnapshot.from_body(body)
@@ -98,12 +119,22 @@ def _add_indices(registry: kopf.OperatorRegistry) -> None:
 def _add_events(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
     @kopf.on.event(*_MAILSYNCS, registry=registry, id="mailsync")
     async def mailsync(body: Body, **_: Any) -> None:  # noqa: ANN401  kopf's arguments
-        runtime.add(MailSyncObject.from_body(body).key)
+        runtime.add(_work(MailSyncObject.from_body(body)))
+
+    @kopf.on.event(*_ENDPOINTS, registry=registry, id="endpoint")
+    async def endpoint(body: Body, **_: Any) -> None:  # noqa: ANN401  kopf's arguments
+        work = _work(EndpointObject.from_body(body))
+        runtime.add(work)
+        runtime.endpoint_seen(work.key)
 
     async def owned(body: Body, **_: Any) -> None:  # noqa: ANN401  kopf's arguments
-        key = owner_key(body)
-        if key is not None:
-            runtime.add(key)
+        work = owner(body)
+        if work is not None:
+            runtime.add(work)
 
     kopf.on.event(*_JOBS, registry=registry, id="job")(owned)
     kopf.on.event(*_PODS, registry=registry, id="pod")(owned)
+
+
+def _work(obj: ApiObject) -> Work:
+    return Work(obj.kind, obj.key)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 __all__ = ["JsonFormatter", "configure"]
 
-_EXTRA: Final = ("mailsync", "event")
+_EXTRA: Final = ("mailsync", "mailendpoint", "event")
 
 
 class JsonFormatter(logging.Formatter):
@@ -38,8 +38,8 @@ class _PlainFormatter(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        mailsync = getattr(record, "mailsync", None)
-        return f"{text} [{mailsync}]" if mailsync else text
+        about = getattr(record, "mailsync", None) or getattr(record, "mailendpoint", None)
+        return f"{text} [{about}]" if about else text
 
 
 def configure(*, style: str, level: str) -> None:

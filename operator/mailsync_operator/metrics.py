@@ -15,6 +15,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 if TYPE_CHECKING:
+    from mailsync_api.endpointstatus import ProbeRecord
     from mailsync_operator.snapshot import MailSyncObject
     from mailsync_operator.transitions import Transition
 
@@ -31,6 +32,8 @@ class Metric:
     help: str
     per_object: bool = False
     """Whether there is one for each MailSync."""
+    per_endpoint: bool = False
+    """Whether there is one for each MailEndpoint."""
 
 
 _OBJECT: Final = ("namespace", "name")
@@ -100,6 +103,41 @@ CATALOGUE: Final = (
         per_object=True,
     ),
     Metric(
+        "mailsync_endpoint_info",
+        "gauge",
+        (*_OBJECT, "host", "preset", "mode", "protocol", "cipher", "verified"),
+        "Which server a MailEndpoint is, and what was negotiated with it; always 1.",
+        per_endpoint=True,
+    ),
+    Metric(
+        "mailsync_endpoint_status_condition",
+        "gauge",
+        (*_OBJECT, "type", "status", "reason"),
+        "The present conditions of a MailEndpoint; 1 for the status and reason that hold.",
+        per_endpoint=True,
+    ),
+    Metric(
+        "mailsync_endpoint_certificate_expiry_timestamp_seconds",
+        "gauge",
+        _OBJECT,
+        "When the certificate of a server ends, or ended.",
+        per_endpoint=True,
+    ),
+    Metric(
+        "mailsync_endpoint_latency_seconds",
+        "gauge",
+        _OBJECT,
+        "The round-trip time of one IMAP command in the last probe that met the policy.",
+        per_endpoint=True,
+    ),
+    Metric(
+        "mailsync_endpoint_last_probe_timestamp_seconds",
+        "gauge",
+        _OBJECT,
+        "When a probe of a server last ended.",
+        per_endpoint=True,
+    ),
+    Metric(
         "mailsync_objects",
         "gauge",
         ("state",),
@@ -121,28 +159,34 @@ CATALOGUE: Final = (
         "Messages that runs could not copy.",
     ),
     Metric(
+        "mailsync_endpoint_probes_total",
+        "counter",
+        ("result", "reason"),
+        "Probes of MailEndpoints that ended.",
+    ),
+    Metric(
         "mailsync_operator_queue_depth",
         "gauge",
         (),
-        "MailSyncs that wait for a worker.",
+        "MailSyncs and MailEndpoints that wait for a worker.",
     ),
     Metric(
         "mailsync_operator_queue_delayed",
         "gauge",
         (),
-        "MailSyncs that are to be looked at again at a later time.",
+        "MailSyncs and MailEndpoints that are to be looked at again at a later time.",
     ),
     Metric(
         "mailsync_operator_reconcile_total",
         "counter",
         ("result",),
-        "Looks at a MailSync: success, requeue (to be looked at again later), error.",
+        "Looks at an object: success, requeue (to be looked at again later), error.",
     ),
     Metric(
         "mailsync_operator_reconcile_duration_seconds",
         "histogram",
         (),
-        "How long a look at a MailSync took.",
+        "How long a look at an object took.",
     ),
     Metric(
         "mailsync_operator_api_requests_total",
@@ -187,6 +231,7 @@ class Metrics:
         self._messages = self._counter("mailsync_copied_messages_total")
         self._bytes = self._counter("mailsync_copied_bytes_total")
         self._skipped = self._counter("mailsync_skipped_messages_total")
+        self._probes = self._counter("mailsync_endpoint_probes_total")
         self._looks = self._counter("mailsync_operator_reconcile_total")
         self._look_times = self._histogram(
             "mailsync_operator_reconcile_duration_seconds", _FAST_BUCKETS
@@ -212,8 +257,12 @@ class Metrics:
             self._messages.labels(type=run.type).inc(run.messages_copied)
             self._bytes.labels(type=run.type).inc(run.bytes_copied)
 
+    def probed(self, record: ProbeRecord) -> None:
+        """Count a probe that ended."""
+        self._probes.labels(result=record.result, reason=record.reason).inc()
+
     def reconciled(self, result: str, seconds: float) -> None:
-        """Count one look at a MailSync."""
+        """Count one look at an object."""
         self._looks.labels(result=result).inc()
         self._look_times.observe(seconds)
 

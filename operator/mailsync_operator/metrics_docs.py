@@ -34,6 +34,13 @@ mailboxes; `mailsync_objects` stays.
 
 """
 
+_ENDPOINTS = """\
+## Of each MailEndpoint
+
+Taken from the resources as well, and always there.
+
+"""
+
 _PROCESS = """\
 ## Of all runs, and of the operator itself
 
@@ -56,6 +63,14 @@ time() - mailsync_last_success_timestamp_seconds > 2 * 86400
 mailsync_status_condition{type="TLSSecured", status="False"}
 # Certificates of mail servers that end within two weeks
 mailsync_certificate_expiry_timestamp_seconds - time() < 14 * 86400
+# Servers that let no run start, and why
+mailsync_endpoint_status_condition{type="Ready", status="False"}
+# Servers whose certificate ends within two weeks, or has ended
+mailsync_endpoint_certificate_expiry_timestamp_seconds - time() < 14 * 86400
+# Servers that nobody has been able to probe for a day
+time() - mailsync_endpoint_last_probe_timestamp_seconds > 86400
+# MailSyncs that wait for a server
+mailsync_objects{state="WaitingForEndpoint"}
 # Messages copied per second, over all mailboxes
 sum(rate(mailsync_copied_messages_total[5m]))
 # Failed runs of the last hour by reason
@@ -79,8 +94,10 @@ def render() -> str:
             _HEAD,
             _OBJECTS,
             _table(metric for metric in CATALOGUE if metric.per_object),
+            _ENDPOINTS,
+            _table(metric for metric in CATALOGUE if metric.per_endpoint),
             _PROCESS,
-            _table(metric for metric in CATALOGUE if not metric.per_object),
+            _table(m for m in CATALOGUE if not m.per_object and not m.per_endpoint),
             _EXAMPLES,
         )
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mailsync_api.spec import Accounts, MailSyncSpec
 from mailsync_api.status import MailSyncStatus, Progress, TLSFacts
@@ -15,9 +15,22 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailsync_api.endpoint import Server, Side
+    from mailsync_operator.gate import EndpointState
     from mailsync_operator.snapshot import JobSnapshot, MailSyncObject, PodEvent, PodSnapshot
 
-__all__ = ["Feed", "Observation", "read_accounts", "read_spec", "read_status"]
+__all__ = [
+    "Feed",
+    "Observation",
+    "find_job",
+    "pods_of",
+    "read",
+    "read_accounts",
+    "read_spec",
+    "read_status",
+    "read_written",
+]
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,9 @@ class Observation:
     spec_error: str = ""
     """Why the spec cannot be used; empty if it can."""
     accounts: Accounts | None = None
-    """Both accounts, complete; None where the spec cannot be used."""
+    """Both accounts, complete; None where the spec cannot be used, or a MailEndpoint is missing."""
+    endpoints: Mapping[str, EndpointState] = field(default_factory=dict)
+    """Those MailEndpoints that the spec refers to and that exist, by name."""
     jobs: tuple[JobSnapshot, ...] = ()
     """All Jobs of this object."""
     pods: tuple[PodSnapshot, ...] = ()
@@ -51,24 +66,39 @@ class Observation:
 
     def job(self, run: int) -> JobSnapshot | None:
         """Return the Job of a run."""
-        return next((job for job in self.jobs if job.run == run), None)
+        return find_job(self.jobs, run)
 
     def pods_of(self, run: int) -> tuple[PodSnapshot, ...]:
         """Return the pods of a run, the oldest first."""
-        own = (pod for pod in self.pods if pod.run == run)
-        return tuple(sorted(own, key=lambda pod: (pod.created, pod.name)))
+        return pods_of(self.pods, run)
 
 
-def read_spec(raw: dict[str, object]) -> tuple[MailSyncSpec | None, str]:
-    """Return the spec, or None with a text that names each bad field and its value.
+def find_job(jobs: tuple[JobSnapshot, ...], run: int) -> JobSnapshot | None:
+    """Return the Job of a run or probe."""
+    return next((job for job in jobs if job.run == run), None)
+
+
+def pods_of(pods: tuple[PodSnapshot, ...], run: int) -> tuple[PodSnapshot, ...]:
+    """Return the pods of a run or probe, the oldest first."""
+    own = (pod for pod in pods if pod.run == run)
+    return tuple(sorted(own, key=lambda pod: (pod.created, pod.name)))
+
+
+def read(model: type[M], raw: dict[str, object]) -> tuple[M | None, str]:
+    """Return a spec, or None with a text that names each bad field and its value.
 
     The CRD refuses nearly all of it on the way in; some rules (a regular expression's syntax) are
     not expressible there, and an object may be older than a rule.
     """
     try:
-        return MailSyncSpec.model_validate(raw), ""
+        return model.model_validate(raw), ""
     except ValidationError as error:
         return None, "; ".join(_field_error(item) for item in error.errors()[:5])
+
+
+def read_spec(raw: dict[str, object]) -> tuple[MailSyncSpec | None, str]:
+    """Return the spec of a MailSync, or None with a text that names each bad field."""
+    return read(MailSyncSpec, raw)
 
 
 def read_accounts(spec: MailSyncSpec, servers: Mapping[str, Server]) -> tuple[Accounts | None, str]:
@@ -91,7 +121,12 @@ def _field_error(item: object) -> str:
 
 
 def read_status(raw: dict[str, object]) -> MailSyncStatus:
-    """Return the status, without those fields that this release does not understand.
+    """Return the status of a MailSync."""
+    return read_written(MailSyncStatus, raw)
+
+
+def read_written(model: type[M], raw: dict[str, object]) -> M:
+    """Return a status, without those fields that this release does not understand.
 
     After a downgrade, or a hand at work, the rest must still hold: the number of the last run is
     what keeps runs apart.
@@ -99,9 +134,9 @@ def read_status(raw: dict[str, object]) -> MailSyncStatus:
     data = dict(raw)
     for _ in range(len(data) + 1):
         try:
-            return MailSyncStatus.model_validate(data)
+            return model.model_validate(data)
         except ValidationError as error:
             for item in error.errors():
                 if item["loc"]:
                     data.pop(str(item["loc"][0]), None)
-    return MailSyncStatus()
+    return model()

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.conditions import Reason
-from mailsync_api.endpoint import CaRefKind, MailAccount, Side
+from mailsync_api.endpoint import CaRefKind, MailAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from mailsync_api.spec import Accounts
+    from mailsync_api.endpoint import Server
     from mailsync_operator.snapshot import PodEvent, PodSnapshot
 
 __all__ = [
@@ -62,9 +62,15 @@ class Blocker:
 
 
 def find_blocker(
-    pod: PodSnapshot, events: Sequence[PodEvent], *, accounts: Accounts, now: datetime
+    pod: PodSnapshot, events: Sequence[PodEvent], *, ends: Mapping[str, Server], now: datetime
 ) -> Blocker | None:
-    """Return what keeps the pod from starting; None if nothing is known to."""
+    """Return what keeps the pod from starting; None if nothing is known to.
+
+    Parameters
+    ----------
+    ends
+        The accounts by side, or the probed server: what volumes are named after.
+    """
     if pod.unschedulable and not pod.node:
         return Blocker(Reason.UNSCHEDULABLE, f"no node takes the pod: {pod.unschedulable}")
     if pod.waiting_reason in _PULL:
@@ -73,7 +79,7 @@ def find_blocker(
             # No details: they change with every attempt, and the pod's own Events have them.
             f"the engine's image cannot be pulled; `kubectl describe pod {pod.name}` says why",
         )
-    mounts = list(_mount_blockers(pod, events, accounts=accounts, now=now))
+    mounts = list(_mount_blockers(pod, events, ends=ends, now=now))
     if mounts:
         return Blocker(mounts[0].reason, "; ".join(blocker.message for blocker in mounts))
     if pod.waiting_reason not in _USUAL:
@@ -101,7 +107,7 @@ def find_job_blocker(events: Sequence[PodEvent], *, now: datetime) -> Blocker | 
 
 
 def _mount_blockers(
-    pod: PodSnapshot, events: Iterable[PodEvent], *, accounts: Accounts, now: datetime
+    pod: PodSnapshot, events: Iterable[PodEvent], *, ends: Mapping[str, Server], now: datetime
 ) -> Iterable[Blocker]:
     newest: dict[str, tuple[PodEvent, str]] = {}
     for event in events:
@@ -112,15 +118,15 @@ def _mount_blockers(
         if known is None or _at(event) >= _at(known[0]):
             newest[found["volume"]] = (event, found["why"])
     for volume in sorted(newest, reverse=True):  # source before destination
-        yield _explain(volume, newest[volume][1], namespace=pod.namespace, accounts=accounts)
+        yield _explain(volume, newest[volume][1], namespace=pod.namespace, ends=ends)
 
 
 def _at(event: PodEvent) -> float:
     return event.last_seen.timestamp() if event.last_seen else 0.0
 
 
-def _explain(volume: str, why: str, *, namespace: str, accounts: Accounts) -> Blocker:
-    side_name = volume.partition("-")[0]
+def _explain(volume: str, why: str, *, namespace: str, ends: Mapping[str, Server]) -> Blocker:
+    name = volume.partition("-")[0]
     wanted_for = {
         "": _Wanted.of_password,
         CA_SUFFIX: _Wanted.of_ca,
@@ -128,13 +134,10 @@ def _explain(volume: str, why: str, *, namespace: str, accounts: Accounts) -> Bl
         TOKEN_CA_SUFFIX: _Wanted.of_token_ca,
         PROXY_SUFFIX: _Wanted.of_proxy,
     }
-    find = wanted_for.get(volume.removeprefix(side_name))
-    if side_name not in set(Side) or find is None:
+    find = wanted_for.get(volume.removeprefix(name))
+    if name not in ends or find is None:
         return Blocker(Reason.POD_NOT_STARTED, f'volume "{volume}" cannot be mounted: {why}')
-    side = Side(side_name)
-    return _explain_object(
-        find(accounts.account(side)), why, where=f'of the {side} in namespace "{namespace}"'
-    )
+    return _explain_object(find(ends[name]), why, where=f'of the {name} in namespace "{namespace}"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +150,25 @@ class _Wanted:
     purpose: str
 
     @classmethod
-    def of_password(cls, account: MailAccount) -> _Wanted:
-        ref = account.authentication.secret_ref
-        if ref is None:  # the spec changed since the pod was made
+    def of_password(cls, server: Server) -> _Wanted:
+        login = server.authentication if isinstance(server, MailAccount) else None
+        ref = login.secret_ref if login else None
+        if login is None or ref is None:  # the spec changed since the pod was made
             return cls("object", "?", "?", "password")
-        keys = '" or "'.join(account.authentication.secret_keys.values())
-        purpose = "OAuth2 credentials" if account.authentication.oauth2 else "password"
+        keys = '" or "'.join(login.secret_keys.values())
+        purpose = "OAuth2 credentials" if login.oauth2 else "password"
         return cls("Secret", ref.name, keys, purpose)
 
     @classmethod
-    def of_ca(cls, account: MailAccount) -> _Wanted:
-        ref = account.tls.ca_ref
+    def of_ca(cls, server: Server) -> _Wanted:
+        ref = server.tls.ca_ref
         if ref is None:  # the spec changed since the pod was made
             return cls("object", "?", "?", "CA certificates")
         return cls(ref.kind.value, ref.name, ref.key, "CA certificates")
 
     @classmethod
-    def of_token_ca(cls, account: MailAccount) -> _Wanted:
-        oauth2 = account.authentication.oauth2
+    def of_token_ca(cls, server: Server) -> _Wanted:
+        oauth2 = server.authentication.oauth2 if isinstance(server, MailAccount) else None
         ref = oauth2.ca_ref if oauth2 else None
         purpose = "CA certificates for the token endpoint"
         if ref is None:  # as above
@@ -172,15 +176,15 @@ class _Wanted:
         return cls(ref.kind.value, ref.name, ref.key, purpose)
 
     @classmethod
-    def of_client(cls, account: MailAccount) -> _Wanted:
-        ref = account.tls.client_certificate_ref
+    def of_client(cls, server: Server) -> _Wanted:
+        ref = server.tls.client_certificate_ref
         if ref is None:  # as above
             return cls("object", "?", "?", "client certificate")
         return cls("Secret", ref.name, f'{ref.cert_key}" or "{ref.key_key}', "client certificate")
 
     @classmethod
-    def of_proxy(cls, account: MailAccount) -> _Wanted:
-        ref = account.proxy.secret_ref if account.proxy else None
+    def of_proxy(cls, server: Server) -> _Wanted:
+        ref = server.proxy.secret_ref if server.proxy else None
         if ref is None:  # as above
             return cls("object", "?", "?", "credentials for the proxy")
         keys = f'{ref.username_key}" or "{ref.password_key}'

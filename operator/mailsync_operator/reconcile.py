@@ -11,6 +11,8 @@ from mailsync_operator.apply import Applier, JobRefusedError
 from mailsync_operator.decide import decide, refused
 from mailsync_operator.endings import last_ended_pod
 from mailsync_operator.errors import NotFoundError
+from mailsync_operator.gate import ENDPOINT_CODES, endpoint_names, endpoint_state
+from mailsync_operator.newest import Newest
 from mailsync_operator.observe import Observation, read_accounts, read_spec, read_status
 from mailsync_operator.snapshot import (
     JobSnapshot,
@@ -22,11 +24,12 @@ from mailsync_operator.snapshot import (
 from mailsync_operator.transitions import Transition, transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from mailsync_api.status import MailSyncStatus
     from mailsync_operator.events import EventRecorder
+    from mailsync_operator.gate import EndpointState
     from mailsync_operator.progress import ProgressPoller
     from mailsync_operator.view import ClusterView
 
@@ -78,6 +81,7 @@ class Reconciler:
         recorder: EventRecorder,
         meter: TransitionMeter,
         clock: Callable[[], datetime],
+        doubt: Callable[[Key], None],
     ) -> None:
         self._view = view
         self._api = api
@@ -86,7 +90,8 @@ class Reconciler:
         self._recorder = recorder
         self._meter = meter
         self._clock = clock
-        self._written: dict[Key, MailSyncObject] = {}
+        self._doubt = doubt
+        self._newest: Newest[MailSyncObject] = Newest()
         self._created: dict[Key, JobSnapshot] = {}
         self._read_at: dict[Key, datetime] = {}
 
@@ -98,7 +103,7 @@ class Reconciler:
         ClusterError
             Something could not be done; looking again later may help.
         """
-        mailsync = self._current(key)
+        mailsync = self._newest.of(key, self._view.mailsync(key))
         if mailsync is None:
             self._forget(key)
             return None
@@ -121,21 +126,13 @@ class Reconciler:
 
     # --- observe ---
 
-    def _current(self, key: Key) -> MailSyncObject | None:
-        """Return the newest object that is known: the watch's, or what was written last."""
-        seen, written = self._view.mailsync(key), self._written.get(key)
-        if seen is None or written is None:
-            return seen
-        if written.uid == seen.uid and written.resource_version > seen.resource_version:
-            return written
-        del self._written[key]
-        return seen
-
     async def _observe(self, mailsync: MailSyncObject) -> Observation:
         spec, error = read_spec(mailsync.spec)
         accounts = None
+        endpoints = dict(self._endpoints(mailsync))
         if spec is not None:
-            accounts, error = read_accounts(spec, {})
+            servers = {name: state.server for name, state in endpoints.items() if state.server}
+            accounts, error = read_accounts(spec, servers)
         obs = Observation(
             now=self._clock().replace(microsecond=0),
             mailsync=mailsync,
@@ -143,6 +140,7 @@ class Reconciler:
             spec=spec,
             spec_error=error,
             accounts=accounts,
+            endpoints=endpoints,
             jobs=self._view.jobs(mailsync.uid),
             pods=self._view.pods(mailsync.uid),
             feed=self._poller.feed(mailsync.uid),
@@ -152,6 +150,12 @@ class Reconciler:
         obs = await self._with_job(obs)
         obs = await self._with_pods(obs)
         return await self._with_events(obs)
+
+    def _endpoints(self, mailsync: MailSyncObject) -> Iterator[tuple[str, EndpointState]]:
+        for name in endpoint_names(mailsync.spec):
+            found = self._view.endpoint((mailsync.namespace, name))
+            if found is not None and not found.deleting:
+                yield name, endpoint_state(found)
 
     async def _with_job(self, obs: Observation) -> Observation:
         """Read the run's Job directly where the watch may not know it yet, or no longer."""
@@ -222,10 +226,20 @@ class Reconciler:
         if wire == mailsync.status:
             return
         written = await self._applier.write_status(mailsync, wire)
-        self._written[mailsync.key] = written
+        self._newest.wrote(written)
+        self._tell_doubts(obs, status)
         for transition in transitions(obs.status, status):
             self._meter.transition(written, transition)
             await self._recorder.record(written, transition)
+
+    def _tell_doubts(self, obs: Observation, status: MailSyncStatus) -> None:
+        """Have the servers probed that a run may have failed of, before thousands do."""
+        last, before = status.last_run, obs.status.last_run
+        if last is None or (before is not None and before.number == last.number):
+            return
+        if last.exit_code in ENDPOINT_CODES:
+            for name in obs.endpoints:
+                self._doubt((obs.mailsync.namespace, name))
 
     def _remember_job(self, key: Key, decision: Decision) -> None:
         if any(isinstance(action, CreateJob) for action in decision.actions):
@@ -237,7 +251,7 @@ class Reconciler:
             self._read_at.pop(key, None)
 
     def _forget(self, key: Key) -> None:
-        written = self._written.pop(key, None)
+        written = self._newest.forget(key)
         if written is not None:
             self._poller.forget(written.uid)
         self._created.pop(key, None)

@@ -18,6 +18,7 @@ from typing_extensions import override
 from mailsync_api.conditions import ConditionType
 from mailsync_api.status import MailSyncStatus, TLSStatus
 from mailsync_operator import conditions
+from mailsync_operator.gate import endpoint_state
 from mailsync_operator.metrics import CATALOGUE, metric_named
 from mailsync_operator.observe import read_status
 
@@ -46,11 +47,11 @@ class _Row:
     samples: tuple[Sample, ...]
 
 
-def samples(mailsync: MailSyncObject, status: MailSyncStatus) -> Iterator[Sample]:
-    """Return the values of one MailSync."""
-    spec = mailsync.spec
-    hosts = tuple(str(_of(spec, side).get("host", "")) for side in ("source", "destination"))
-    yield Sample("mailsync_info", (*hosts, str(spec.get("mode", "Sync"))), 1)
+def samples(
+    mailsync: MailSyncObject, status: MailSyncStatus, hosts: tuple[str, str]
+) -> Iterator[Sample]:
+    """Return the values of one MailSync; ``hosts`` are its source and destination."""
+    yield Sample("mailsync_info", (*hosts, str(mailsync.spec.get("mode", "Sync"))), 1)
     for condition in status.conditions:
         labels = (condition.type, condition.status.value, condition.reason)
         yield Sample("mailsync_status_condition", labels, 1)
@@ -133,5 +134,18 @@ class ResourceCollector(Collector):
         status = read_status(obj.status)
         succeeded = conditions.of(status, ConditionType.SUCCEEDED)
         state = succeeded.reason if succeeded else _NO_STATE
-        kept = tuple(samples(obj, status)) if self._per_object else ()
+        kept: tuple[Sample, ...] = ()
+        if self._per_object:
+            hosts = self._host(obj, "source"), self._host(obj, "destination")
+            kept = tuple(samples(obj, status, hosts))
         return _Row(obj.resource_version, state, kept)
+
+    def _host(self, obj: MailSyncObject, side: str) -> str:
+        """Return a side's host, of its MailEndpoint as that was when the MailSync last changed."""
+        account = _of(obj.spec, side)
+        if "host" in account:
+            return str(account["host"])
+        name = str(_of(account, "endpointRef").get("name", ""))
+        endpoint = self._view.endpoint((obj.namespace, name))
+        server = endpoint_state(endpoint).server if endpoint else None
+        return server.host if server else ""

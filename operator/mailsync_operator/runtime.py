@@ -15,6 +15,9 @@ from mailsync_operator.apply import Applier
 from mailsync_operator.builders.job import Engine
 from mailsync_operator.cluster.api import KubernetesApi
 from mailsync_operator.cluster.transport import Transport
+from mailsync_operator.endpoints.metrics import EndpointCollector
+from mailsync_operator.endpoints.reconcile import EndpointReconciler
+from mailsync_operator.endpoints.referrers import Referrers
 from mailsync_operator.errors import ClusterError, NotFoundError
 from mailsync_operator.events import EventRecorder
 from mailsync_operator.metrics import Metrics
@@ -23,6 +26,7 @@ from mailsync_operator.queue import WorkQueue
 from mailsync_operator.reconcile import Reconciler
 from mailsync_operator.resource_metrics import ResourceCollector
 from mailsync_operator.server import MetricsServer
+from mailsync_operator.snapshot import Work
 
 if TYPE_CHECKING:
     from mailsync_operator.settings import Settings
@@ -32,10 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 STUCK_SECONDS: Final = 600.0
-"""A look at one MailSync takes a second; its slowest part, a huge log, a few minutes."""
+"""A look at one object takes a second; its slowest part, a huge log, a few minutes."""
 SWEEP_SECONDS: Final = 600.0
 """How often it is checked that what the watches brought is still there."""
 _LISTED_RETRY: Final = 1.0
+_PLURALS: Final = (names.PLURAL_MAILSYNC, names.PLURAL_MAILENDPOINT)
 _log = logging.getLogger(__name__)
 
 
@@ -52,7 +57,8 @@ class Runtime:
         release = version("mailsync")
         self._transport = Transport(meter=self._metrics, user_agent=f"mailsync-operator/{release}")
         self._api = KubernetesApi(self._transport)
-        self._queue: WorkQueue[Key] | None = None
+        self._queue: WorkQueue[Work] | None = None
+        self._referrers: Referrers | None = None
         self._poller: ProgressPoller | None = None
         self._server: MetricsServer | None = None
         self._listing: asyncio.Task[None] | None = None
@@ -70,20 +76,37 @@ class Runtime:
         """
         await self._transport.open()
         await self._require_definition()
-        poller = ProgressPoller(self._api, news=self.add)
+        poller = ProgressPoller(self._api, news=self._add_mailsync)
         engine = Engine(self.settings.image, self.settings.image_pull_policy)
-        reconciler = Reconciler(
+        recorder = EventRecorder(self._api, instance=platform.node(), clock=_now)
+        endpoints = EndpointReconciler(
+            view, self._api, engine=engine, recorder=recorder, meter=self._metrics, clock=_now
+        )
+
+        def doubt(key: Key) -> None:
+            endpoints.doubt(key)
+            self.add(Work(names.KIND_MAILENDPOINT, key))
+
+        mailsyncs = Reconciler(
             view,
             self._api,
             applier=Applier(self._api, engine=engine),
             poller=poller,
-            recorder=EventRecorder(self._api, instance=platform.node(), clock=_now),
+            recorder=recorder,
             meter=self._metrics,
             clock=_now,
+            doubt=doubt,
         )
-        queue = WorkQueue(reconciler.reconcile, workers=self.settings.workers, meter=self._metrics)
+
+        async def look(work: Work) -> float | None:
+            if work.kind == names.KIND_MAILENDPOINT:
+                return await endpoints.reconcile(work.key)
+            return await mailsyncs.reconcile(work.key)
+
+        queue = WorkQueue(look, workers=self.settings.workers, meter=self._metrics)
         collector = ResourceCollector(view, per_object=self.settings.per_object_metrics)
         self._metrics.registry.register(collector)
+        self._metrics.registry.register(EndpointCollector(view))
         self._metrics.queue_depth.set_function(lambda: queue.depth)
         self._metrics.queue_delayed.set_function(lambda: queue.delayed)
         self._server = MetricsServer(
@@ -91,6 +114,7 @@ class Runtime:
         )
         await self._server.start()
         self._queue, self._poller = queue, poller
+        self._referrers = Referrers(view, news=self._add_mailsync)
         queue.start()
         poller.start()
         self._listing = asyncio.create_task(self._keep_listed(view), name="listing")
@@ -111,10 +135,15 @@ class Runtime:
         await self._transport.close()
         _log.info("stopped")
 
-    def add(self, key: Key) -> None:
-        """Have a MailSync looked at."""
+    def add(self, work: Work) -> None:
+        """Have an object looked at."""
         if self._queue is not None:
-            self._queue.add(key)
+            self._queue.add(work)
+
+    def endpoint_seen(self, key: Key) -> None:
+        """Have the MailSyncs of a MailEndpoint looked at, if that changes something for them."""
+        if self._referrers is not None:
+            self._referrers.endpoint_seen(key)
 
     def check(self) -> dict[str, int]:
         """Return what the liveness probe shows.
@@ -136,15 +165,19 @@ class Runtime:
             raise RuntimeError(f"a worker has been on {stuck[0]} for over {STUCK_SECONDS:.0f} s")
         return {"queued": queue.depth, "delayed": queue.delayed}
 
+    def _add_mailsync(self, key: Key) -> None:
+        self.add(Work(names.KIND_MAILSYNC, key))
+
     async def _require_definition(self) -> None:
         # kopf looks for the resources once: without the CRD it would watch nothing, for ever.
-        try:
-            await self._api.count_mailsyncs(self.settings.namespaces)
-        except NotFoundError as error:
-            raise ClusterError(
-                f"the CRD {names.PLURAL_MAILSYNC}.{names.GROUP} is not installed: apply it from "
-                "crds/, or install the chart"
-            ) from error
+        for plural in _PLURALS:
+            try:
+                await self._api.count(plural, self.settings.namespaces)
+            except NotFoundError as error:
+                raise ClusterError(
+                    f"the CRD {plural}.{names.GROUP} is not installed: apply it from crds/, or "
+                    "install the chart"
+                ) from error
 
     def _why_not_ready(self) -> str:
         return "" if self._listed else "the MailSyncs are not all listed yet"
@@ -154,20 +187,24 @@ class Runtime:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = view.uids()
+            listed: set[str] = set()
             try:
-                listed = await self._api.mailsync_uids(self.settings.namespaces)
+                for plural in _PLURALS:
+                    listed |= await self._api.uids(plural, self.settings.namespaces)
             except ClusterError as error:
-                _log.warning("MailSyncs cannot be listed: %s", error)
+                _log.warning("what there is cannot be listed: %s", error)
                 continue
-            for key in view.forget_missing(before, listed):
-                _log.info("was deleted unseen", extra={"mailsync": "/".join(key)})
-                self.add(key)
+            for work in view.forget_missing(before, frozenset(listed)):
+                _log.info("was deleted unseen", extra={work.kind.lower(): "/".join(work.key)})
+                self.add(work)
+                if work.kind == names.KIND_MAILENDPOINT:
+                    self.endpoint_seen(work.key)
 
     async def _await_listing(self, view: IndexView) -> None:
         """Wait until the watches have brought as many MailSyncs as there are."""
         while not self._listed:
             try:
-                there = await self._api.count_mailsyncs(self.settings.namespaces)
+                there = await self._api.count(names.PLURAL_MAILSYNC, self.settings.namespaces)
                 self._listed = sum(1 for _ in view.mailsyncs()) >= there
             except ClusterError as error:
                 _log.warning("MailSyncs cannot be listed: %s", error)

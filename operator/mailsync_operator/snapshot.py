@@ -1,4 +1,4 @@
-"""What the operator keeps of MailSyncs, Jobs, pods and Events: small frozen records, no bodies.
+"""What the operator keeps of its resources, Jobs, pods and Events: small frozen records, no bodies.
 
 Everything is made from the plain JSON of the API server, with no assumption that optional fields
 are there: a watch delivers objects in any stage of their life.
@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from mailsync_api import names
 
 __all__ = [
+    "ApiObject",
     "Body",
+    "EndpointObject",
     "JobOutcome",
     "JobSnapshot",
     "Key",
@@ -25,14 +27,28 @@ __all__ = [
     "PodPhase",
     "PodSnapshot",
     "Termination",
-    "owner_key",
+    "Work",
+    "owner",
 ]
+
+_KINDS: Final = {
+    names.KIND_MAILSYNC: names.NAME_ANNOTATION,
+    names.KIND_MAILENDPOINT: names.ENDPOINT_NAME_ANNOTATION,
+}
+"""Whose Jobs and pods are ours, and the annotation with the name of their owner."""
 
 Body: TypeAlias = Mapping[str, Any]
 """An object as the API server sends it."""
 
 Key: TypeAlias = tuple[str, str]
-"""A MailSync's namespace and name."""
+"""An object's namespace and name."""
+
+
+class Work(NamedTuple):
+    """An object that is to be looked at."""
+
+    kind: str
+    key: Key
 
 
 def _map(value: Any, key: str) -> Mapping[str, Any]:  # noqa: ANN401  any JSON
@@ -62,8 +78,14 @@ def _number(value: Any) -> int:  # noqa: ANN401  any JSON
 
 
 @dataclass(frozen=True, slots=True)
-class MailSyncObject:
-    """A MailSync as last seen; spec and status as JSON text, which takes a fifth of the memory."""
+class ApiObject:
+    """One of our resources as last seen.
+
+    Spec and status are kept as JSON text, which takes a fifth of the memory.
+    """
+
+    kind: ClassVar[str]
+    plural: ClassVar[str]
 
     namespace: str
     name: str
@@ -93,7 +115,7 @@ class MailSyncObject:
         return value
 
     @classmethod
-    def from_body(cls, body: Body) -> MailSyncObject:
+    def from_body(cls, body: Body) -> Self:
         """Return the record of an object."""
         meta = _map(body, "metadata")
         return cls(
@@ -106,6 +128,22 @@ class MailSyncObject:
             spec_json=_compact(_map(body, "spec")),
             status_json=_compact(_map(body, "status")),
         )
+
+
+class MailSyncObject(ApiObject):
+    """A MailSync."""
+
+    __slots__ = ()
+    kind = names.KIND_MAILSYNC
+    plural = names.PLURAL_MAILSYNC
+
+
+class EndpointObject(ApiObject):
+    """A MailEndpoint."""
+
+    __slots__ = ()
+    kind = names.KIND_MAILENDPOINT
+    plural = names.PLURAL_MAILENDPOINT
 
 
 def _compact(value: Mapping[str, Any]) -> str:
@@ -133,7 +171,11 @@ class JobSnapshot:
     owner_uid: str
     owner_name: str
     run: int
+    """The number of the run or probe."""
     spec_hash: str | None
+    servers_hash: str | None
+    generation: int
+    """Of the MailEndpoint's spec that a probe goes by; 0 for a run."""
     manual: str | None
     created: datetime
     suspended: bool
@@ -161,6 +203,8 @@ class JobSnapshot:
             owner_name=str(owner.get("name", "")),
             run=_number(_map(meta, "labels").get(names.RUN_LABEL)),
             spec_hash=annotations.get(names.SPEC_HASH_ANNOTATION),
+            servers_hash=annotations.get(names.SERVERS_HASH_ANNOTATION),
+            generation=_number(annotations.get(names.GENERATION_ANNOTATION)),
             manual=annotations.get(names.TRIGGER_ANNOTATION),
             created=_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
             suspended=bool(spec.get("suspend", False)),
@@ -187,7 +231,7 @@ def _job_end(status: Mapping[str, Any]) -> tuple[JobOutcome | None, str, str, da
 
 def _controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     for owner in _list(meta, "ownerReferences"):
-        if owner.get("controller") and owner.get("kind") == names.KIND_MAILSYNC:
+        if owner.get("controller") and owner.get("kind") in _KINDS:
             return owner  # type: ignore[no-any-return]  # JSON
     return {}
 
@@ -222,7 +266,7 @@ class PodSnapshot:
     name: str
     uid: str
     owner_uid: str
-    """The UID of the MailSync, from the label."""
+    """The UID of the MailSync or MailEndpoint, from the label."""
     run: int
     created: datetime
     phase: PodPhase
@@ -263,7 +307,7 @@ class PodSnapshot:
             namespace=str(meta.get("namespace", "")),
             name=str(meta.get("name", "")),
             uid=str(meta.get("uid", "")),
-            owner_uid=str(labels.get(names.UID_LABEL, "")),
+            owner_uid=str(labels.get(names.UID_LABEL) or labels.get(names.ENDPOINT_UID_LABEL, "")),
             run=_number(labels.get(names.RUN_LABEL)),
             created=_time(meta.get("creationTimestamp")) or datetime.fromtimestamp(0, UTC),
             phase=PodPhase(phase) if phase in set(PodPhase) else PodPhase.UNKNOWN,
@@ -336,8 +380,14 @@ class PodEvent:
         )
 
 
-def owner_key(body: Body) -> Key | None:
-    """Return which MailSync a Job or pod belongs to; None if to none."""
+def owner(body: Body) -> Work | None:
+    """Return which resource a Job or pod belongs to; None if to none of ours."""
     meta = _map(body, "metadata")
-    name = _controller(meta).get("name") or _map(meta, "annotations").get(names.NAME_ANNOTATION)
-    return (str(meta.get("namespace", "")), str(name)) if name else None
+    namespace, annotations = str(meta.get("namespace", "")), _map(meta, "annotations")
+    controller = _controller(meta)
+    if controller.get("name"):
+        return Work(str(controller["kind"]), (namespace, str(controller["name"])))
+    for kind, annotation in _KINDS.items():
+        if annotations.get(annotation):
+            return Work(kind, (namespace, str(annotations[annotation])))
+    return None

@@ -49,6 +49,7 @@ def transitions(old: MailSyncStatus, new: MailSyncStatus) -> tuple[Transition, .
         *_stalled(old, new),
         *_started(old, new),
         *_blocked(old, new),
+        *_held(old, new),
         *_suspended(old, new),
         *_clear_text(old, new),
     )
@@ -82,7 +83,8 @@ def _stalled(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:
     before = conditions.of(old, ConditionType.STALLED)
     if before is not None and (before.status, before.reason) == (now.status, now.reason):
         return
-    invalid = now.reason == Reason.INVALID_CONFIGURATION and new.last_run == old.last_run
+    own = not _is_held(new) and new.last_run == old.last_run
+    invalid = now.reason == Reason.INVALID_CONFIGURATION and own
     reason = EventReason.INVALID_SPEC if invalid else EventReason.STALLED
     yield Transition(reason, now.message, warning=True)
 
@@ -95,6 +97,23 @@ def _blocked(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:
     same = before is not None and before.reason == now.reason
     if not same or (now.reason in _MISSING and before and before.message != now.message):
         yield Transition(EventReason.RUN_BLOCKED, now.message, warning=True)
+
+
+def _held(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:
+    ready, before = (conditions.of(s, ConditionType.READY) for s in (new, old))
+    if ready is None or not _is_held(new):
+        return
+    stalled = conditions.of(new, ConditionType.STALLED)
+    if stalled is not None and stalled.status is ConditionStatus.TRUE:
+        return  # told as that
+    # A server that was not probed yet is about to be: nothing to tell.
+    if ready.reason != Reason.ENDPOINT_NOT_READY and (not before or before.reason != ready.reason):
+        yield Transition(EventReason.WAITING_FOR_ENDPOINT, ready.message, warning=True)
+
+
+def _is_held(status: MailSyncStatus) -> bool:
+    state = conditions.of(status, ConditionType.SUCCEEDED)
+    return state is not None and state.reason == Reason.WAITING_FOR_ENDPOINT
 
 
 def _suspended(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:

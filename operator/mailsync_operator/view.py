@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from mailsync_api import names
+from mailsync_operator.snapshot import ApiObject, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from mailsync_operator.snapshot import JobSnapshot, Key, MailSyncObject, PodSnapshot
+    from mailsync_operator.snapshot import (
+        EndpointObject,
+        JobSnapshot,
+        Key,
+        MailSyncObject,
+        PodSnapshot,
+    )
 
-__all__ = ["ClusterView", "IndexView"]
+__all__ = ["ClusterView", "IndexView", "Indices"]
+
+T = TypeVar("T", bound=ApiObject)
 
 
 class ClusterView(Protocol):
@@ -21,59 +34,103 @@ class ClusterView(Protocol):
     def mailsyncs(self) -> Iterator[MailSyncObject]:
         """Return all MailSyncs."""
 
+    def endpoint(self, key: Key) -> EndpointObject | None:
+        """Return a MailEndpoint, None if there is none of that name."""
+
+    def endpoints(self) -> Iterator[EndpointObject]:
+        """Return all MailEndpoints."""
+
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
-        """Return the Jobs of a MailSync."""
+        """Return the Jobs of a MailSync or MailEndpoint."""
 
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
-        """Return the pods of a MailSync."""
+        """Return the pods of a MailSync or MailEndpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indices:
+    """What kopf keeps up to date."""
+
+    mailsyncs: Mapping[Any, Any]
+    """By namespace and name."""
+    endpoints: Mapping[Any, Any]
+    """The same."""
+    users: Mapping[Any, Any]
+    """The keys of MailSyncs, by namespace and name of a MailEndpoint that they refer to."""
+    jobs: Mapping[Any, Any]
+    """By the UID of their MailSync or MailEndpoint."""
+    pods: Mapping[Any, Any]
+    """The same."""
 
 
 class IndexView:
-    """The view on three indices: by namespace and name, and twice by the MailSync's UID."""
+    """The view on these indices."""
 
-    def __init__(
-        self, mailsyncs: Mapping[Any, Any], jobs: Mapping[Any, Any], pods: Mapping[Any, Any]
-    ) -> None:
-        self._mailsyncs = mailsyncs
-        self._jobs = jobs
-        self._pods = pods
+    def __init__(self, indices: Indices) -> None:
+        self._indices = indices
         self._gone: frozenset[str] = frozenset()
 
-    def forget_missing(self, before: frozenset[str], listed: frozenset[str]) -> list[Key]:
+    def forget_missing(self, before: frozenset[str], listed: frozenset[str]) -> list[Work]:
         """Drop what was known before a list was asked for and is not in it.
 
         A watch that begins anew after an interruption brings what is there, and says nothing of
-        what is gone. Return the keys that nobody has any more.
+        what is gone. Return what nobody has any more.
         """
         self._gone = before - listed
-        lost = {
-            key for key in self._mailsyncs for obj in self._mailsyncs[key] if obj.uid in self._gone
-        }
-        return sorted(key for key in lost if self.mailsync(key) is None)
+        lost = {Work(obj.kind, obj.key) for obj in self._all() if obj.uid in self._gone}
+        return sorted(
+            work
+            for work in lost
+            if self._newest(self._index_of(work.kind).get(work.key, ())) is None
+        )
 
     def uids(self) -> frozenset[str]:
-        """Return the UIDs of all MailSyncs that are known."""
-        return frozenset(obj.uid for key in self._mailsyncs for obj in self._mailsyncs[key])
+        """Return the UIDs of all MailSyncs and MailEndpoints that are known."""
+        return frozenset(obj.uid for obj in self._all())
 
     def mailsync(self, key: Key) -> MailSyncObject | None:
         """Return a MailSync, None if there is none of that name."""
-        # For a moment an object and its recreated namesake are both there: the newer one counts.
-        found: list[MailSyncObject] = [
-            item for item in self._mailsyncs.get(key, ()) if item.uid not in self._gone
-        ]
-        return max(found, key=lambda item: item.resource_version, default=None)
+        return self._newest(self._indices.mailsyncs.get(key, ()))
 
     def mailsyncs(self) -> Iterator[MailSyncObject]:
         """Return all MailSyncs."""
-        for key in list(self._mailsyncs):
+        for key in list(self._indices.mailsyncs):
             found = self.mailsync(key)
             if found is not None:
                 yield found
 
+    def endpoint(self, key: Key) -> EndpointObject | None:
+        """Return a MailEndpoint, None if there is none of that name."""
+        return self._newest(self._indices.endpoints.get(key, ()))
+
+    def endpoints(self) -> Iterator[EndpointObject]:
+        """Return all MailEndpoints."""
+        for key in list(self._indices.endpoints):
+            found = self.endpoint(key)
+            if found is not None:
+                yield found
+
+    def users(self, endpoint: Key) -> frozenset[Key]:
+        """Return which MailSyncs refer to a MailEndpoint, whether it exists or not."""
+        return frozenset(self._indices.users.get(endpoint, ()))
+
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
-        """Return the Jobs of a MailSync."""
-        return tuple(self._jobs.get(uid, ()))
+        """Return the Jobs of a MailSync or MailEndpoint."""
+        return tuple(self._indices.jobs.get(uid, ()))
 
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
-        """Return the pods of a MailSync."""
-        return tuple(self._pods.get(uid, ()))
+        """Return the pods of a MailSync or MailEndpoint."""
+        return tuple(self._indices.pods.get(uid, ()))
+
+    def _all(self) -> Iterator[ApiObject]:
+        for index in (self._indices.mailsyncs, self._indices.endpoints):
+            yield from chain.from_iterable(index[key] for key in list(index))
+
+    def _index_of(self, kind: str) -> Mapping[Any, Any]:
+        own = kind == names.KIND_MAILENDPOINT
+        return self._indices.endpoints if own else self._indices.mailsyncs
+
+    def _newest(self, found: Iterable[T]) -> T | None:
+        # For a moment an object and its recreated namesake are both there: the newer one counts.
+        kept = (item for item in found if item.uid not in self._gone)
+        return max(kept, key=lambda item: item.resource_version, default=None)

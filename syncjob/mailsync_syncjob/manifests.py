@@ -1,4 +1,4 @@
-"""Manifests without a cluster: MailSyncs, and the Secrets and ConfigMaps that they refer to."""
+"""Manifests without a cluster: MailSyncs, and what they refer to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import base64
 import binascii
 import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
 from mailsync_api.endpoint import CaRefKind, Side
-from mailsync_api.manifest import MailSync
-from mailsync_api.names import API_VERSION, KIND_MAILSYNC
+from mailsync_api.manifest import MailEndpoint, MailSync
+from mailsync_api.names import API_VERSION, KIND_MAILENDPOINT, KIND_MAILSYNC
 from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Manifests", "load"]
 
+M = TypeVar("M", bound=BaseModel)
 _SECRET: Final = "Secret"  # noqa: S105  a kind, not a secret
 _CONFIG_MAP: Final = "ConfigMap"
 _SHOWN_CHARACTERS: Final = 80
@@ -50,6 +51,8 @@ class Manifests:
     mailsyncs: list[MailSync] = field(default_factory=list)
     data: dict[tuple[str, str, str], dict[str, bytes]] = field(default_factory=dict, repr=False)
     """The entries of Secrets and ConfigMaps by kind, namespace (empty if not given) and name."""
+    servers: dict[tuple[str, str], MailEndpoint] = field(default_factory=dict)
+    """The MailEndpoints by namespace (empty if not given) and name."""
     ignored: list[str] = field(default_factory=list)
     """What was not understood, for people."""
 
@@ -103,17 +106,34 @@ class Manifests:
         ConfigurationError
             A reference leads nowhere; the message names it.
         """
+        servers = {
+            name: found.spec.server
+            for side in Side
+            if (name := _referred(mailsync, side))
+            and (found := self._server(mailsync.metadata.namespace, name))
+        }
         try:
-            return Accounts.of(mailsync.spec, {})
+            return Accounts.of(mailsync.spec, servers)
         except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+            name = mailsync.metadata.name
+            missing = [
+                ref for side in Side if (ref := _referred(mailsync, side)) and ref not in servers
+            ]
+            cure = ": add it to a file given with -f" if missing else ""
+            raise ConfigurationError(f"{KIND_MAILSYNC} {name}: {error}{cure}") from None
+
+    def _server(self, namespace: str, name: str) -> MailEndpoint | None:
+        return self.servers.get((namespace, name)) or self.servers.get(("", name))
 
     def _reader(self, side: Side, mailsync: MailSync, directory: Path | None) -> _Reader:
         """Return what reads the entries that one side refers to."""
+        shared = _referred(mailsync, side)
 
         def entry(name: str, key: str, *, field: str, kind: str = _SECRET) -> bytes:
             place = (kind, mailsync.metadata.namespace, name)
             wanted_by = f"spec.{side}.{field}"
+            if shared is not None and field.startswith("tls."):
+                wanted_by = f"{KIND_MAILENDPOINT} {shared}: spec.{field}"
             return self._entry(place, key, directory=directory, wanted_by=wanted_by)
 
         return entry
@@ -288,14 +308,9 @@ def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
             if isinstance(item, dict):
                 _add(manifests, item, where=f"{where}, items[{index}]")
     elif kind == KIND_MAILSYNC:
-        mailsync = _mailsync(document, where=where)
-        manifests.mailsyncs.append(mailsync)
-        manifests.ignored += [
-            f"{where}: spec.{side}.tunnel is for pods: here the TLS is done without it, by the "
-            "same policy"
-            for side in Side
-            if mailsync.spec.account(side).tunnel is not None
-        ]
+        _add_mailsync(manifests, document, where=where)
+    elif kind == KIND_MAILENDPOINT:
+        _add_endpoint(manifests, document, where=where)
     elif kind in {_SECRET, _CONFIG_MAP} and version == "v1":
         name, entries = _entries(document, where=where)
         key = (kind, name[0], name[1])
@@ -305,25 +320,54 @@ def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
     else:
         manifests.ignored.append(
             f"{where}: kind {_shown(kind)} ({_shown(version)}) means nothing here and is left out; "
-            f"known are {KIND_MAILSYNC}, {_SECRET} and {_CONFIG_MAP}"
+            f"known are {KIND_MAILSYNC}, {KIND_MAILENDPOINT}, {_SECRET} and {_CONFIG_MAP}"
         )
 
 
-def _mailsync(document: dict[str, Any], *, where: str) -> MailSync:
+def _referred(mailsync: MailSync, side: Side) -> str | None:
+    ref = mailsync.spec.account(side).endpoint_ref
+    return ref.name if ref else None
+
+
+def _add_mailsync(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
+    mailsync = _model(MailSync, document, where=where)
+    manifests.mailsyncs.append(mailsync)
+    for side in Side:
+        if mailsync.spec.account(side).tunnel is not None:
+            manifests.ignored.append(_no_tunnel(f"{where}: spec.{side}.tunnel"))
+
+
+def _add_endpoint(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
+    endpoint = _model(MailEndpoint, document, where=where)
+    place = (str(document["metadata"].get("namespace") or ""), endpoint.metadata.name)
+    if place in manifests.servers:
+        raise ConfigurationError(f"{where}: the {KIND_MAILENDPOINT} {place[1]} is there twice")
+    manifests.servers[place] = endpoint
+    if endpoint.spec.tunnel is not None:
+        manifests.ignored.append(_no_tunnel(f"{where}: spec.tunnel"))
+
+
+def _no_tunnel(field: str) -> str:
+    return f"{field} is for pods: here the TLS is done without it, by the same policy"
+
+
+def _model(model: type[M], document: dict[str, Any], *, where: str) -> M:
     try:
-        return MailSync.from_object(document)
+        return model.model_validate(document)
     except ValidationError as error:
         problems = [
-            _problem(one["loc"], kind=one["type"], said=one["msg"], value=one["input"])
+            _problem(model, one["loc"], kind=one["type"], said=one["msg"], value=one["input"])
             for one in error.errors(include_url=False)
         ]
         raise ConfigurationError("\n".join(f"{where}: {p}" for p in problems)) from None
 
 
-def _problem(loc: tuple[int | str, ...], *, kind: str, said: str, value: object) -> str:
+def _problem(
+    model: type[BaseModel], loc: tuple[int | str, ...], *, kind: str, said: str, value: object
+) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     if kind == "extra_forbidden":
-        known = _fields_at(loc[:-1])
+        known = _fields_at(model, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), known, n=1)
         cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         return f"{path}: there is no such field; {cure}"
@@ -335,9 +379,9 @@ def _problem(loc: tuple[int | str, ...], *, kind: str, said: str, value: object)
     return f"{path}: {_shown(value)}: {said}"
 
 
-def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the names of the fields at a place of a MailSync."""
-    model: type[BaseModel] | None = MailSync
+def _fields_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the fields at a place of a resource."""
+    model: type[BaseModel] | None = root
     for part in loc:
         fields = model.model_fields if model else {}
         found = next((f for f in fields.values() if f.alias == part), None)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.cluster.shell import CommandError
-from tests.support.builders import manifest
+from tests.support.builders import endpoint_manifest, manifest
 from tests.support.kube import Kube, KubeObject
 from tests.support.release import Release
+from tests.unit_api.test_mailendpoint import BAD as BAD_ENDPOINTS
 from tests.unit_api.test_models import BAD
 from tests.unit_api.test_oauth2 import BAD as BAD_OAUTH2
 from tests.unit_api.test_oauth2 import GOOD as GOOD_OAUTH2
@@ -66,8 +67,27 @@ def test_each_grant_is_accepted(
     assert stored["spec"]["source"]["authentication"]["oauth2"] == oauth2
 
 
+@pytest.mark.parametrize(
+    ("spec", "field"), [bad[1:3] for bad in BAD_ENDPOINTS], ids=[bad[0] for bad in BAD_ENDPOINTS]
+)
+def test_a_bad_endpoint_is_refused_by_field(kube: Kube, spec: dict[str, Any], field: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        dry_run(kube, endpoint_manifest(**spec))
+    assert field in caught.value.output
+
+
+def test_an_endpoints_defaults_are_visible(kube: Kube) -> None:
+    stored = dry_run(kube, endpoint_manifest(preset="Gmail", host=None))["spec"]
+    assert stored == {
+        "preset": "Gmail",
+        "tls": {"mode": "Implicit", "verify": "Full", "minVersion": "TLSv1.2", "securityLevel": 2},
+        "probe": {"periodSeconds": 3600, "suspend": False, "certificateWarningDays": 14},
+    }
+
+
 def test_defaults_are_visible_in_the_stored_object(kube: Kube) -> None:
-    stored = dry_run(kube, manifest())["spec"]
+    stored = dry_run(kube, manifest(source={"tls": {}}))["spec"]
+    assert "tls" not in stored["destination"], "it may come from a MailEndpoint"
     assert stored["source"]["tls"] == {
         "mode": "Implicit",
         "verify": "Full",
@@ -82,4 +102,5 @@ def test_explain_reads_like_documentation(kube: Kube) -> None:
     text = kube.run("explain", "mailsync.spec.source.tls")
     for words in ("Implicit, StartTLS, None", "with\n    nothing sent", "impostors"):
         assert words.split()[0] in text
-    assert "<no description>" not in kube.run("explain", "mailsync", "--recursive")
+    for kind in ("mailsync", "mailendpoint"):
+        assert "<no description>" not in kube.run("explain", kind, "--recursive")

@@ -101,7 +101,8 @@ def test_the_engine_logged_in_with_these_passwords(scene: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["pods", "jobs", "mailsyncs", "events", "configmaps", "events.events.k8s.io"]
+    "kind",
+    ["pods", "jobs", "mailsyncs", "mailendpoints", "events", "configmaps", "events.events.k8s.io"],
 )
 def test_no_password_is_in_any_object(scene: Stage, kind: str) -> None:
     text = json.dumps(scene.kube.all_of(kind), ensure_ascii=False)

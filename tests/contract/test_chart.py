@@ -146,6 +146,10 @@ def test_what_the_operator_may_do() -> None:
         ("mailsync.dev", "mailsyncs", "list"),
         ("mailsync.dev", "mailsyncs", "watch"),
         ("mailsync.dev", "mailsyncs/status", "patch"),
+        ("mailsync.dev", "mailendpoints", "get"),
+        ("mailsync.dev", "mailendpoints", "list"),
+        ("mailsync.dev", "mailendpoints", "watch"),
+        ("mailsync.dev", "mailendpoints/status", "patch"),
         ("batch", "jobs", "get"),
         ("batch", "jobs", "list"),
         ("batch", "jobs", "watch"),
@@ -188,10 +192,11 @@ def test_watching_some_namespaces_gives_permissions_in_these_only() -> None:
 
 
 @pytest.mark.cluster
-def test_the_crd_is_upgraded_with_the_release_and_kept_without_it() -> None:
-    crd = _rendered()["CustomResourceDefinition", "mailsyncs.mailsync.dev"]
+@pytest.mark.parametrize("plural", ["mailendpoints", "mailsyncs"])
+def test_the_crd_is_upgraded_with_the_release_and_kept_without_it(plural: str) -> None:
+    crd = _rendered()["CustomResourceDefinition", f"{plural}.mailsync.dev"]
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert crd == yaml.safe_load((_ROOT / "crds" / "mailsyncs.yaml").read_text(encoding="utf-8"))
+    assert crd == yaml.safe_load((_ROOT / "crds" / f"{plural}.yaml").read_text(encoding="utf-8"))
     kinds = {kind for kind, _ in _rendered("crds.install=false")}
     assert "CustomResourceDefinition" not in kinds
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mailsync_api.endpoint import AccountSpec, CaRefKind
-from mailsync_api.manifest import MailSync
+from mailsync_api.endpoint import CaRefKind, MailAccount
+from mailsync_api.manifest import MailEndpoint, MailSync
+from mailsync_api.spec import Accounts
 
 _FOLDER = Path(__file__).parents[2] / "examples"
 _HTTPS_PORT = 443
@@ -31,13 +32,13 @@ def _keys(objects: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     }
 
 
-def _referenced(account: AccountSpec) -> set[tuple[str, str, str]]:
+def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
     login = account.authentication
     name = login.secret_ref.name if login.secret_ref else ""
     keys = {("Secret", name, key) for key in login.secret_keys.values()}
     if login.oauth2 and (ca := login.oauth2.ca_ref):
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
-    if account.tls and (ca := account.tls.ca_ref):
+    if ca := account.tls.ca_ref:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     if account.proxy and (gate := account.proxy.secret_ref):
         keys |= {("Secret", gate.name, key) for key in (gate.username_key, gate.password_key)}
@@ -53,8 +54,11 @@ def test_an_example_is_valid_and_holds_what_it_refers_to(path: Path) -> None:
     objects = _objects(path)
     mailsyncs = [MailSync.from_object(each) for each in objects if each["kind"] == "MailSync"]
     assert mailsyncs
+    endpoints = [MailEndpoint.from_object(o) for o in objects if o["kind"] == "MailEndpoint"]
+    servers = {each.metadata.name: each.spec.server for each in endpoints}
     for each in mailsyncs:
-        referenced = _referenced(each.spec.source) | _referenced(each.spec.destination)
+        accounts = Accounts.of(each.spec, servers)
+        referenced = _referenced(accounts.source) | _referenced(accounts.destination)
         assert referenced <= _keys(objects)
 
 
@@ -72,11 +76,14 @@ def _ports(obj: dict[str, Any]) -> set[int]:
     """Return the ports that a MailSync's pod connects to, or that a Service's pods have."""
     if obj["kind"] == "Service":
         return {each["targetPort"] for each in obj["spec"]["ports"]}
+    if obj["kind"] == "MailEndpoint":
+        return set(MailEndpoint.from_object(obj).spec.server.ports)
     if obj["kind"] != "MailSync":
         return set()
     spec = MailSync.from_object(obj).spec
+    accounts = [each for each in (spec.source, spec.destination) if each.endpoint_ref is None]
     found: set[int] = set()
-    for each in (spec.source.on(None), spec.destination.on(None)):
+    for each in (account.on(None) for account in accounts):
         # A token endpoint is asked by the account's proxy too.
         token_ports = {_HTTPS_PORT} if each.authentication.oauth2 else set()
         found |= {each.proxy.port} if each.proxy else {*each.ports, *token_ports}

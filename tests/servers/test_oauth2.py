@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import yaml
 
 from mailsync_api.conditions import Reason
 from tests.support.authorization import AuthorizationServer, run_authorization_server
@@ -22,12 +25,13 @@ from tests.support.mailbox import load, plain_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers.conftest import Pair
 
 pytestmark = pytest.mark.servers
 
-_LIFETIME: Final = 4
+_LIFETIME: Final = 5
 _TOKEN_CA: Final = {"caRef": {"name": "token-ca"}}
 
 
@@ -194,14 +198,20 @@ def test_a_token_of_another_user_is_refused_once(
 
 
 def test_a_run_outlives_three_tokens(pair: Pair) -> None:
-    """Dovecot ends no session for its token's sake, so the line to it does; all else is real."""
-    messages = [plain_message(number, size=20_000) for number in range(80)]
+    """Dovecot ends no session for its token's sake, so the line to it does; all else is real.
+
+    The line is cut when the token that a connection logged in with has ended, by the authorization
+    server's own account.
+    """
+    messages = [plain_message(number, size=20_000) for number in range(100)]
     rate = 100_000
     assert len(messages) * 20_000 / rate >= 4 * _LIFETIME  # seconds, at least
     with (
         run_authorization_server(lifetime=_LIFETIME, rotate=True) as authorization,
         run_dovecot(_settings(authorization)) as server,
-        run_line((server.host, server.tls_port), bytes_per_second=rate, seconds=_LIFETIME) as line,
+        run_line(
+            (server.host, server.tls_port), bytes_per_second=rate, end=authorization.end_of_token
+        ) as line,
     ):
         with server.login("alice", "for the tests") as session:
             load(session, messages)
@@ -210,6 +220,7 @@ def test_a_run_outlives_three_tokens(pair: Pair) -> None:
         assert result.exit_code == 0, result.said
         assert line.cuts >= 3
         assert authorization.issued("delegated") >= 4
+        assert "connecting again" not in result.stdout  # no cut counted as a failure
         # Each login was checked there and then, and none was refused.
         assert authorization.introspected() == line.connections
         assert _refused(authorization) == []
@@ -222,6 +233,47 @@ def test_a_run_outlives_three_tokens(pair: Pair) -> None:
         assert "the Secret's is now old" in result.stdout
         again = _engine(pair, source).run()
         assert (again.exit_code, _reason(again.stdout)) == (77, Reason.TOKEN_REVOKED)
+
+
+def test_the_command_probes_and_runs_with_tokens(
+    authorization: AuthorizationServer, dovecot: Dovecot, pair: Pair, tmp_path: Path
+) -> None:
+    source, destination = _refreshed(dovecot, authorization), pair.destination_account()
+    token = source.files["/token"]
+    sides = {"source": source.wire("source"), "destination": destination.wire("destination")}
+    documents = [
+        _object("MailSync", "alice", apiVersion="mailsync.dev/v1alpha1", spec=sides),
+        _object(
+            "Secret",
+            "token",
+            stringData={"token": token, "clientSecret": source.files["/client-secret"]},
+        ),
+        _object("Secret", "destination-password", stringData={"password": destination.password}),
+        _object("ConfigMap", "token-ca", data={"ca.crt": authorization.ca_pem}),
+        _object("ConfigMap", "source-ca", data={"ca.crt": source.ca_pem}),
+        _object("ConfigMap", "destination-ca", data={"ca.crt": destination.ca_pem}),
+    ]
+    path = tmp_path / "alice.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    probed = _mailsync("probe", "-f", path, "--with-logins", "--trace")
+    assert probed.returncode == 0, probed.stderr
+    assert "mechanism OAUTHBEARER" in probed.stdout
+    ran = _mailsync("run", "-f", path)
+    assert ran.returncode == 0, ran.stderr
+    with pair.destination() as session:
+        assert session.select("INBOX")[1] == [b"2"]
+    for said in (probed.stdout, probed.stderr, ran.stdout, ran.stderr):
+        assert token not in said
+        assert authorization.client_secret("delegated") not in said
+
+
+def _object(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
+
+
+def _mailsync(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mailsync_syncjob.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def _refused(authorization: AuthorizationServer) -> list[dict[str, Any]]:

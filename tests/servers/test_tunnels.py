@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from mailsync_api.endpoint import Side
+from mailsync_syncjob.credentials import Target
+from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import EngineError
 from mailsync_syncjob.imap.session import open_session
+from mailsync_syncjob.probe.survey import survey
 from tests.support.certificates import Authority
 from tests.support.dovecot import Settings, run_dovecot
 from tests.support.mailbox import load, plain_message
@@ -157,6 +160,22 @@ def test_a_whole_run_through_two_tunnels(pair: Pair) -> None:
         assert facts.subject is not None
     for password in (pair.source_password, pair.destination_password):
         assert password not in output.everything
+
+
+def test_a_probe_goes_through_the_tunnel_and_says_what_it_refused(
+    source_server: Dovecot, pki: Pki
+) -> None:
+    clock = Clock()
+    good = _account(source_server, "alice", "x", Side.SOURCE, "StartTLS")
+    unknown = replace(good, ca_pem=pki.ca.pem)
+    for account, reason in ((good, "Completed"), (unknown, "CertificateNotTrusted")):
+        with tunnelled(account) as behind:
+            target = Target("server", behind.account, tunnel=behind.tunnel)
+            found = survey(target, clock=clock, stop=Stop(clock))
+        assert found.reason == reason, found.message
+        if reason == "Completed":
+            assert found.facts.tls is not None
+            assert found.facts.tls.tunnel == "Stunnel"
 
 
 def test_a_server_without_starttls_is_refused_and_not_logged_in_to() -> None:

@@ -70,6 +70,8 @@ class Event:
     """Something that the server did."""
 
     kind: str
+    time: float
+    """Seconds since 1970."""
     fields: dict[str, Any]
 
 
@@ -147,16 +149,19 @@ class AuthorizationServer:
     def events(self) -> list[Event]:
         """Return what it did so far."""
         found = [json.loads(line) for line in self._out.read_text().splitlines() if line[:1] == "{"]
-        return [Event(each.pop("event"), each) for each in found]
+        return [Event(each.pop("event"), each.pop("time"), each) for each in found]
 
     def issued(self, client: str) -> int:
         """Return how many access tokens it gave a client."""
-        return sum(
-            event.kind == "token"
-            and event.fields["status"] == 200
-            and event.fields["client"] == client
-            for event in self.events()
-        )
+        return len([event for event in self._tokens() if event.fields["client"] == client])
+
+    def end_of_token(self, since: float) -> float | None:
+        """Return when the first access token that it issued since then ends; None before that."""
+        times = [event.time + self.lifetime for event in self._tokens() if event.time >= since]
+        return times[0] if times else None
+
+    def _tokens(self) -> list[Event]:
+        return [e for e in self.events() if e.kind == "token" and e.fields["status"] == 200]
 
     def introspected(self) -> int:
         """Return how often a mail server asked about a token."""

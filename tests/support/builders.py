@@ -6,7 +6,7 @@ from typing import Any
 
 from mailsync_api.manifest import MailSync
 
-__all__ = ["account", "mailsync", "manifest", "merged"]
+__all__ = ["account", "endpoint_manifest", "mailsync", "manifest", "merged"]
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -46,3 +46,13 @@ def manifest(name: str = "alice", namespace: str = "default", **spec: Any) -> di
 def mailsync(name: str = "alice", namespace: str = "default", **spec: Any) -> MailSync:
     """Return a MailSync as a model; ``spec`` is laid over a valid one."""
     return MailSync.from_object(manifest(name, namespace, **spec))
+
+
+def endpoint_manifest(name: str = "old", namespace: str = "default", **spec: Any) -> dict[str, Any]:
+    """Return a MailEndpoint as an object; ``spec`` is laid over a valid one."""
+    return {
+        "apiVersion": "mailsync.dev/v1alpha1",
+        "kind": "MailEndpoint",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": merged({"host": "imap.old.example.org"}, spec),
+    }

@@ -1,4 +1,4 @@
-"""A line to a server that is slow, and that is cut when its time is over."""
+"""A line to a server that is slow, and that is cut when a connection's time is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Line", "run_line"]
 
@@ -41,7 +41,11 @@ class Line:
 
 @contextlib.contextmanager
 def run_line(
-    to: tuple[str, int], *, bytes_per_second: int, seconds: float, host: str = "127.0.0.2"
+    to: tuple[str, int],
+    *,
+    bytes_per_second: int,
+    end: Callable[[float], float | None],
+    host: str = "127.0.0.2",
 ) -> Iterator[Line]:
     """Forward connections for as long as the block lasts.
 
@@ -49,8 +53,9 @@ def run_line(
     ----------
     bytes_per_second
         How fast the server's bytes come through; the client's are not held up.
-    seconds
-        How long a connection lives.
+    end
+        When a connection that was made at a time is cut, in seconds since 1970; None as long as
+        that is not known.
     """
     listener = socket.create_server((host, 0))
     line = Line(host, listener.getsockname()[1])
@@ -58,17 +63,18 @@ def run_line(
 
     def forward(client: socket.socket) -> None:
         with contextlib.suppress(OSError), client, socket.create_connection(to) as server:
-            end = time.monotonic() + seconds
-            due = time.monotonic()
+            begin = due = time.time()
+            until: float | None = None
             while not over.is_set():
-                now = time.monotonic()
-                if now >= end:
+                now = time.time()
+                until = until or end(begin)
+                if until is not None and now >= until:
                     with line.lock:
                         line.cuts += 1
                     return
                 # While the server's bytes have to wait, only the client is listened to.
                 wanted = [client, server] if now >= due else [client]
-                readable, _, _ = select.select(wanted, [], [], min(end - now, max(due - now, 0.05)))
+                readable, _, _ = select.select(wanted, [], [], min(max(due - now, 0.01), 0.05))
                 for sock in readable:
                     data = sock.recv(_PIECE)
                     if not data:

@@ -7,7 +7,7 @@ import imaplib
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.support.builders import merged
@@ -80,6 +80,13 @@ class MailServer:
             plain = f"\0{user}\0{self.pod.users[user]}".encode()
             session.authenticate("PLAIN", lambda _: plain)
             yield session
+
+    def with_certificate(self, pair: KeyPair) -> MailServer:
+        """Put the server back with another certificate; its mail is lost."""
+        self.kube.delete("pod", self.pod.name)
+        server = MailServer.deploy(self.kube, replace(self.pod, tls=pair), self.ca)
+        server.wait_ready()
+        return server
 
     def log(self) -> str:
         """Its log: one line for each login, each refused password, each end of a session."""

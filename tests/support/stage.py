@@ -14,11 +14,11 @@ from typing import Any
 
 import trustme
 
-from mailsync_api.names import UID_LABEL
-from tests.support.builders import manifest
+from mailsync_api.names import ENDPOINT_UID_LABEL, UID_LABEL
+from tests.support.builders import endpoint_manifest, manifest, merged
 from tests.support.dovecot_pod import DovecotPod
 from tests.support.kube import Kube, KubeObject, condition, reason
-from tests.support.mail_server import MailServer, ca_config_map, certificate
+from tests.support.mail_server import CA_NAME, MailServer, ca_config_map, certificate
 from tests.support.release import Release
 
 __all__ = [
@@ -106,6 +106,41 @@ class Stage:
         self.kube.apply(obj)
         return obj
 
+    def endpoint(self, name: str, server: MailServer, **spec: Any) -> KubeObject:
+        """Apply a MailEndpoint for a server, with implicit TLS; ``spec`` is laid over that."""
+        base = {"host": server.host, "tls": {"caRef": {"name": CA_NAME}} if server.ca else {}}
+        obj = endpoint_manifest(name, self.kube.namespace, **merged(base, spec))
+        self.kube.apply(obj)
+        return obj
+
+    def probe_now(self, name: str) -> KubeObject:
+        """Ask for one probe more, and return the MailEndpoint once it has ended."""
+        token = uuid.uuid4().hex
+        self.kube.patch("mailendpoint", name, {"spec": {"probe": {"manual": token}}})
+        return self.kube.wait(
+            "mailendpoint",
+            name,
+            lambda obj: obj.get("status", {}).get("lastManualProbe") == token,
+            what="the probe to be answered",
+        )
+
+    def wait_endpoint(
+        self, name: str, kind: str, status: str, *, why: str = "", seconds: float = 60.0
+    ) -> KubeObject:
+        """Return the MailEndpoint once a condition has this status and reason."""
+
+        def come(obj: KubeObject) -> bool:
+            found = condition(obj, kind)
+            return found.get("status") == status and why in {"", found.get("reason")}
+
+        what = f"{kind}={status} {why}"
+        return self.kube.wait("mailendpoint", name, come, what=what, seconds=seconds)
+
+    def probes(self, name: str) -> list[KubeObject]:
+        """Return the Jobs of a MailEndpoint's probes."""
+        uid = self._uid(name, kind="mailendpoint")
+        return self.kube.all_of("jobs", f"{ENDPOINT_UID_LABEL}={uid}")
+
     def wait_reason(self, name: str, *wanted: str, seconds: float = 90.0) -> KubeObject:
         """Return the MailSync once its state is one of these words."""
         return self.kube.wait(
@@ -142,8 +177,8 @@ class Stage:
         self.kube.until(lambda: bool(running()), what=f"a running pod of {name}", seconds=seconds)
         return running()[-1]
 
-    def _uid(self, name: str) -> str:
-        found = self.kube.get("mailsync", name)
+    def _uid(self, name: str, *, kind: str = "mailsync") -> str:
+        found = self.kube.get(kind, name)
         return str(found["metadata"]["uid"]) if found else "gone"
 
 

@@ -10,10 +10,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from mailsync_api import names
 from mailsync_api.base import format_time
+from mailsync_api.probe import ProbeVerdict
 from mailsync_api.report import Verdict
 from mailsync_operator.errors import (
     AlreadyExistsError,
@@ -21,8 +22,17 @@ from mailsync_operator.errors import (
     ConflictError,
     NotFoundError,
 )
-from mailsync_operator.snapshot import JobSnapshot, Key, MailSyncObject, PodEvent, PodSnapshot
+from mailsync_operator.snapshot import (
+    ApiObject,
+    EndpointObject,
+    JobSnapshot,
+    Key,
+    MailSyncObject,
+    PodEvent,
+    PodSnapshot,
+)
 
+T = TypeVar("T", bound=ApiObject)
 Body = dict[str, Any]
 
 
@@ -93,10 +103,14 @@ class FakeCluster:
             },
         )
 
-    def end_pod(self, exit_code: int, message: str | Verdict = "", log: str = "") -> None:
+    def end_pod(
+        self, exit_code: int, message: str | Verdict | ProbeVerdict = "", log: str = ""
+    ) -> None:
         """End the newest pod's engine."""
         [*_, pod] = self.all_of("Pod")
-        text = message.to_termination_message() if isinstance(message, Verdict) else message
+        text = message if isinstance(message, str) else ""
+        if not isinstance(message, str):
+            text = message.to_termination_message()
         ended = {
             "exitCode": exit_code,
             "reason": "Completed" if exit_code == 0 else "Error",
@@ -141,6 +155,15 @@ class FakeCluster:
             if key[0] == "MailSync":
                 yield MailSyncObject.from_body(body)
 
+    def endpoint(self, key: Key) -> EndpointObject | None:
+        body = self.seen.get(("MailEndpoint", *key))
+        return EndpointObject.from_body(body) if body else None
+
+    def endpoints(self) -> Iterator[EndpointObject]:
+        for key, body in self.seen.items():
+            if key[0] == "MailEndpoint":
+                yield EndpointObject.from_body(body)
+
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         found = (JobSnapshot.from_body(b) for k, b in self.seen.items() if k[0] == "Job")
         return tuple(job for job in found if job.owner_uid == uid)
@@ -162,19 +185,14 @@ class FakeCluster:
         except KeyError:
             raise NotFoundError(f"{kind} {namespace}/{name}") from None
 
-    async def apply_status(
-        self, mailsync: MailSyncObject, status: Mapping[str, Any]
-    ) -> MailSyncObject:
+    async def apply_status(self, obj: T, status: Mapping[str, Any]) -> T:
         self._called("apply_status")
-        body = self._get("MailSync", *mailsync.key)
+        body = self._get(obj.kind, *obj.key)
         meta = body["metadata"]
-        if (meta["uid"], int(meta["resourceVersion"])) != (
-            mailsync.uid,
-            mailsync.resource_version,
-        ):
+        if (meta["uid"], int(meta["resourceVersion"])) != (obj.uid, obj.resource_version):
             raise ConflictError("the object has been modified")
-        stored = self.put("MailSync", body | {"status": json.loads(json.dumps(status))})
-        return MailSyncObject.from_body(stored)
+        stored = self.put(obj.kind, body | {"status": json.loads(json.dumps(status))})
+        return type(obj).from_body(stored)
 
     async def create_job(self, namespace: str, body: Mapping[str, Any]) -> JobSnapshot:
         self._called("create_job")
@@ -194,12 +212,16 @@ class FakeCluster:
 
     async def delete_job(self, namespace: str, name: str) -> None:
         self._called("delete_job")
-        self.remove("Job", namespace, name)
+        if ("Job", namespace, name) in self.objects:
+            self.remove("Job", namespace, name)
 
-    async def list_pods(self, namespace: str, *, owner_uid: str) -> tuple[PodSnapshot, ...]:
+    async def list_pods(
+        self, namespace: str, *, owner_uid: str, label: str = names.UID_LABEL
+    ) -> tuple[PodSnapshot, ...]:
         self._called("list_pods")
-        found = (PodSnapshot.from_body(b) for b in self.all_of("Pod"))
-        return tuple(p for p in found if (p.namespace, p.owner_uid) == (namespace, owner_uid))
+        bodies = (b for b in self.all_of("Pod") if b["metadata"]["labels"].get(label) == owner_uid)
+        found = (PodSnapshot.from_body(body) for body in bodies)
+        return tuple(pod for pod in found if pod.namespace == namespace)
 
     async def object_events(self, namespace: str, uid: str) -> tuple[PodEvent, ...]:
         self._called("object_events")

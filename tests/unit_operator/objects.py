@@ -181,7 +181,9 @@ def observe(
     **changes: Any,
 ) -> Observation:
     spec, error = read_spec(mailsync.spec)
-    accounts, error = read_accounts(spec, {}) if spec else (None, error)
+    states = changes.get("endpoints", {})
+    servers = {name: state.server for name, state in states.items() if state.server}
+    accounts, error = read_accounts(spec, servers) if spec else (None, error)
     return Observation(
         now=now,
         mailsync=mailsync,

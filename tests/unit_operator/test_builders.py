@@ -11,14 +11,20 @@ import yaml
 from pydantic import ValidationError
 
 from mailsync_api import names
-from mailsync_api.exitcodes import fail_job_codes
+from mailsync_api.endpointstatus import CurrentProbe
+from mailsync_api.exitcodes import ExitCode, fail_job_codes
 from mailsync_api.job import JobInput
+from mailsync_api.mailendpoint import MailEndpointSpec
+from mailsync_api.probe import ProbeInput
 from mailsync_api.status import CurrentRun, RunType
 from mailsync_api.tunnel import TunnelInput
 from mailsync_operator.builders.job import Engine, build_job, to_object
-from mailsync_operator.naming import job_name
-from mailsync_operator.observe import read_accounts, read_spec
+from mailsync_operator.builders.probe import build_probe_job
+from mailsync_operator.gate import endpoint_state
+from mailsync_operator.naming import job_name, probe_job_name
+from mailsync_operator.observe import read, read_accounts, read_spec
 from mailsync_operator.snapshot import MailSyncObject
+from tests.unit_operator.endpoint_objects import endpoint_object
 from tests.unit_operator.objects import NOW, mailsync_object, wanted_hash
 
 _DATA = Path(__file__).parent.parent / "data" / "operator"
@@ -132,11 +138,101 @@ def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("golden", "spec"), _GOLDENS)
 def test_golden(golden: str, spec: dict[str, Any]) -> None:
-    text = yaml.safe_dump(built(mailsync_object(**spec)), sort_keys=True, allow_unicode=True)
+    _compare(golden, built(mailsync_object(**spec)))
+
+
+def _compare(golden: str, made: dict[str, Any]) -> None:
+    text = yaml.safe_dump(made, sort_keys=True, allow_unicode=True)
     path = _DATA / f"{golden}.yaml"
     if os.environ.get("UPDATE_GOLDENS"):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8"), "if that is right: UPDATE_GOLDENS=1"
+
+
+def probed(**spec: Any) -> dict[str, Any]:
+    endpoint = endpoint_object(generation=4, **spec)
+    found, error = read(MailEndpointSpec, endpoint.spec)
+    assert found is not None, error
+    probe = CurrentProbe(
+        number=2,
+        job_name=probe_job_name(name=endpoint.name, uid=endpoint.uid, number=2),
+        start_time=NOW,
+        generation=4,
+        manual=found.probe.manual,
+    )
+    return to_object(build_probe_job(endpoint, found, probe=probe, engine=Engine("engine:1")))
+
+
+_FULL_PROBE: dict[str, Any] = {
+    "port": 1143,
+    "tls": _FULL["source"]["tls"] | {"clientCertificateRef": {"name": "client"}},
+    "probe": {"manual": "now", "podTemplate": _FULL["podTemplate"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("golden", "spec"), [("probe-plain", {}), ("probe-everything", _FULL_PROBE)]
+)
+def test_golden_probe(golden: str, spec: dict[str, Any]) -> None:
+    _compare(golden, probed(**spec))
+
+
+def test_a_probes_pod_has_no_password_and_is_as_restricted() -> None:
+    spec = pod_spec(probed(**_FULL_PROBE))
+    assert {volume["name"] for volume in spec["volumes"]} == {"server-ca", "server-client", "tmp"}
+    run = pod_spec(built(mailsync_object(**_FULL)))
+    [own], [others] = spec["containers"], run["containers"]
+    assert own["securityContext"] == others["securityContext"]
+    assert spec["securityContext"] == run["securityContext"]
+    assert not spec["automountServiceAccountToken"]
+
+
+def test_the_input_of_a_probe_is_what_the_engine_reads() -> None:
+    [container] = pod_spec(probed(**_FULL_PROBE))["containers"]
+    [variable] = container["env"]
+    assert variable["name"] == names.PROBE_INPUT_ENV
+    found = ProbeInput.model_validate_json(variable["value"])
+    assert (found.name, found.server.port) == ("old", 1143)
+
+
+def test_a_probe_goes_by_the_same_proxy_or_tunnel_as_runs() -> None:
+    proxy = {"type": "SOCKS5", "host": "p.example.org", "port": 1080, "secretRef": {"name": "x"}}
+    [container] = pod_spec(probed(proxy=proxy))["containers"]
+    assert {each["name"] for each in container["volumeMounts"]} == {"server-proxy", "tmp"}
+
+    spec = pod_spec(probed(tunnel={}, tls={"caRef": {"name": "ca"}}))
+    [sidecar], [engine] = spec["initContainers"], spec["containers"]
+    assert sidecar["name"] == names.tunnel_container(names.PROBED_SERVER)
+    assert {each["name"] for each in sidecar["volumeMounts"]} == {"server-ca", "tunnel"}
+    assert {each["name"] for each in engine["volumeMounts"]} == {"tunnel", "tmp"}
+
+
+def test_an_answer_ends_a_probe_and_a_death_does_not() -> None:
+    [_, final] = probed()["spec"]["podFailurePolicy"]["rules"]
+    codes = set(final["onExitCodes"]["values"])
+    assert {int(ExitCode.UNREACHABLE), int(ExitCode.TLS_POLICY)} <= codes
+    assert not {0, int(ExitCode.INTERNAL), int(ExitCode.TERMINATED), 137} & codes
+
+
+def test_a_run_remembers_what_its_endpoints_stood_for() -> None:
+    mailsync = mailsync_object(source={"host": None, "endpointRef": {"name": "old"}})
+    spec, _ = read_spec(mailsync.spec)
+    assert spec is not None
+
+    def annotations(**endpoint: Any) -> dict[str, str]:
+        state = endpoint_state(endpoint_object(**endpoint))
+        assert state.server is not None
+        accounts, error = read_accounts(spec, {"old": state.server})
+        assert accounts is not None, error
+        run = CurrentRun(number=1, type=RunType.INITIAL, job_name="x", start_time=NOW)
+        job = build_job(mailsync, spec, accounts, run=run, spec_hash="h", engine=Engine("e"))
+        found: dict[str, str] = to_object(job)["metadata"]["annotations"]
+        return found
+
+    key = names.SERVERS_HASH_ANNOTATION
+    assert annotations()[key] == annotations(probe={"periodSeconds": 60})[key]
+    assert annotations()[key] != annotations(port=143)[key]
+    assert key not in built(mailsync_object())["metadata"]["annotations"]
 
 
 def test_the_pod_meets_pod_security_restricted() -> None:

@@ -15,20 +15,26 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from mailsync_operator import logs
+from mailsync_operator.endpoints.referrers import Referrers
 from mailsync_operator.handlers import build_registry, configure
 from mailsync_operator.runtime import Runtime
 from mailsync_operator.server import MetricsServer
 from mailsync_operator.settings import Settings, read_settings
 from mailsync_operator.snapshot import (
+    EndpointObject,
     JobOutcome,
     JobSnapshot,
+    Key,
     MailSyncObject,
     PodPhase,
     PodSnapshot,
-    owner_key,
+    Work,
+    owner,
 )
-from mailsync_operator.view import IndexView
-from tests.unit_operator.objects import UID, job_body, mailsync_object
+from mailsync_operator.view import IndexView, Indices
+from tests.support.builders import endpoint_manifest
+from tests.unit_operator.endpoint_objects import endpoint_object, ready_status
+from tests.unit_operator.objects import UID, at, job_body, mailsync_object
 
 # --- settings ---
 
@@ -100,7 +106,7 @@ def test_a_bare_object_is_no_problem() -> None:
         assert MailSyncObject.from_body(body).uid == ""
         assert JobSnapshot.from_body(body).outcome is None
         assert PodSnapshot.from_body(body).phase is PodPhase.UNKNOWN
-        assert owner_key(body) is None
+        assert owner(body) is None
 
 
 def test_a_job_is_read() -> None:
@@ -113,7 +119,7 @@ def test_a_job_is_read() -> None:
         "DeadlineExceeded",
         3,
     )
-    assert owner_key(body) == mailsync.key
+    assert owner(body) == Work("MailSync", mailsync.key)
 
 
 def test_a_pod_is_read() -> None:
@@ -143,7 +149,7 @@ def test_a_pod_is_read() -> None:
     assert (found.owner_uid, found.run, found.over, found.running) == (UID, 2, True, False)
     assert found.termination is not None
     assert (found.termination.exit_code, found.termination.message) == (77, "m")
-    assert owner_key(body) == ("default", "alice")
+    assert owner(body) == Work("MailSync", ("default", "alice"))
 
 
 @pytest.mark.parametrize(
@@ -170,9 +176,15 @@ def test_what_holds_up_a_tunnel_holds_up_the_engine(
 # --- the view ---
 
 
+def indices(**filled: dict[Any, Any]) -> Indices:
+    empty: dict[Any, Any] = {}
+    names = ("mailsyncs", "endpoints", "users", "jobs", "pods")
+    return Indices(**{name: filled.get(name, empty) for name in names})
+
+
 def test_of_two_namesakes_the_newer_one_counts() -> None:
     old, new = mailsync_object(uid="old", version=5), mailsync_object(uid="new", version=9)
-    view = IndexView({old.key: [old, new]}, {}, {})
+    view = IndexView(indices(mailsyncs={old.key: [old, new]}))
     assert view.mailsync(old.key) == new
     assert list(view.mailsyncs()) == [new]
     assert view.jobs("new") == ()
@@ -182,11 +194,42 @@ def test_what_a_watch_missed_the_end_of_is_forgotten() -> None:
     gone, there = mailsync_object("gone", uid="1"), mailsync_object("there", uid="2")
     late = mailsync_object("late", uid="3")
     index = {gone.key: [gone], there.key: [there]}
-    view = IndexView(index, {}, {})
+    endpoint = EndpointObject.from_body(endpoint_manifest())
+    view = IndexView(indices(mailsyncs=index, endpoints={endpoint.key: [endpoint]}))
     before = view.uids()
     index[late.key] = [late]  # made after the list was asked for, so it is not in it
-    assert view.forget_missing(before, frozenset({"2"})) == [gone.key]
+    assert view.forget_missing(before, frozenset({"2"})) == [
+        Work("MailEndpoint", endpoint.key),
+        Work("MailSync", gone.key),
+    ]
     assert {found.name for found in view.mailsyncs()} == {"there", "late"}
+    assert list(view.endpoints()) == []
+
+
+def test_mailsyncs_hear_of_their_endpoint_only_what_concerns_them() -> None:
+    heard: list[Key] = []
+    index: dict[Any, Any] = {}
+    users = {("default", "old"): [("default", "bob"), ("default", "alice")]}
+    view = IndexView(indices(endpoints=index, users=users))
+    referrers = Referrers(view, news=heard.append)
+
+    def show(*found: EndpointObject) -> int:
+        """Return how many were told."""
+        index[("default", "old")] = list(found)
+        heard.clear()
+        referrers.endpoint_seen(("default", "old"))
+        return len(heard)
+
+    assert show(endpoint_object()) == 2
+    assert show(endpoint_object(version=11)) == 0
+    ready = ready_status()
+    assert show(endpoint_object(version=12, status=ready)) == 2
+    later = ready.model_copy(update={"last_probe_time": at(9), "next_probe_time": at(99)})
+    assert show(endpoint_object(version=13, status=later)) == 0
+    assert show() == 2
+    assert show(endpoint_object(version=14, status=later)) == 2
+    assert heard == [("default", "alice"), ("default", "bob")]
+    referrers.endpoint_seen(("default", "nobody's"))
 
 
 # --- the server ---
@@ -226,7 +269,7 @@ def test_only_handlers_that_need_no_finalizer_and_no_annotation() -> None:
     assert not registry._spawning.get_all_handlers()
     assert not registry._webhooks.get_all_handlers()
     watched = {handler.id for handler in registry._watching.get_all_handlers()}
-    assert watched == {"mailsync", "job", "pod"}
+    assert watched == {"mailsync", "endpoint", "job", "pod"}
 
 
 def test_watched_objects_are_not_limited_in_number() -> None:

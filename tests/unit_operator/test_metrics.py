@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,29 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mailsync_api.conditions import EventReason
+from mailsync_api.conditions import Condition, EventReason
 from mailsync_api.endpoint import TLSMode, TLSVerify
+from mailsync_api.endpointstatus import MailEndpointStatus
 from mailsync_api.exitcodes import ExitCode
+from mailsync_api.probe import CertificateFacts
 from mailsync_api.status import TLSFacts, TLSStatus
 from mailsync_operator import metrics_docs
+from mailsync_operator.endpoints.metrics import EndpointCollector
 from mailsync_operator.metrics import CATALOGUE, Metrics
 from mailsync_operator.resource_metrics import ResourceCollector
-from mailsync_operator.snapshot import JobSnapshot, Key, MailSyncObject, PodSnapshot
+from mailsync_operator.snapshot import EndpointObject, JobSnapshot, Key, MailSyncObject, PodSnapshot
 from mailsync_operator.transitions import Transition
+from tests.support.builders import endpoint_manifest
+from tests.unit_operator.endpoint_objects import probe_record
 from tests.unit_operator.objects import at, decide_end, mailsync_object, verdict
 
 _BUILT_IN = ("process_", "python_")
 
 
 class View:
-    def __init__(self, *objects: MailSyncObject) -> None:
+    def __init__(self, *objects: MailSyncObject, servers: Sequence[EndpointObject] = ()) -> None:
         self.objects = list(objects)
+        self.servers = servers
 
     def mailsync(self, key: Key) -> MailSyncObject | None:
         return next((found for found in self.objects if found.key == key), None)
@@ -34,11 +40,39 @@ class View:
     def mailsyncs(self) -> Iterator[MailSyncObject]:
         return iter(self.objects)
 
+    def endpoint(self, key: Key) -> EndpointObject | None:
+        return next((found for found in self.servers if found.key == key), None)
+
+    def endpoints(self) -> Iterator[EndpointObject]:
+        return iter(self.servers)
+
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         raise AssertionError(uid)
 
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
         raise AssertionError(uid)
+
+
+SERVER = MailEndpointStatus(
+    conditions=[
+        Condition(type="Ready", status="True", reason="ProbeMetPolicy", last_transition_time=at(0))
+    ],
+    tls=TLSFacts(
+        mode=TLSMode.IMPLICIT,
+        secured=True,
+        verified=TLSVerify.FULL,
+        protocol="TLSv1.3",
+        cipher="C",
+    ),
+    certificate=CertificateFacts(not_after_time=at(5000)),
+    latency_milliseconds=12,
+    last_probe_time=at(7),
+)
+
+
+def server() -> EndpointObject:
+    body = endpoint_manifest("old", preset="Gmail", host=None)
+    return EndpointObject.from_body(body | {"status": SERVER.to_wire()})
 
 
 def ended(code: ExitCode = ExitCode.DONE, **changes: Any) -> MailSyncObject:
@@ -91,6 +125,33 @@ def test_the_values_of_an_object_are_those_of_its_status() -> None:
     assert found["mailsync_objects"] == {("Completed",): 1}
 
 
+def test_the_values_of_an_endpoint_are_those_of_its_status() -> None:
+    metrics = Metrics()
+    metrics.registry.register(EndpointCollector(View(servers=[server()])))
+    found = exposed(metrics)
+    old = ("default", "old")
+    info = (*old, "imap.gmail.com", "Gmail", "Implicit", "TLSv1.3", "C", "Full")
+    assert found["mailsync_endpoint_info"] == {info: 1}
+    ready = (*old, "Ready", "True", "ProbeMetPolicy")
+    assert found["mailsync_endpoint_status_condition"] == {ready: 1}
+    expiry = found["mailsync_endpoint_certificate_expiry_timestamp_seconds"]
+    assert expiry == {old: at(5000).timestamp()}
+    assert found["mailsync_endpoint_latency_seconds"] == {old: 0.012}
+    assert found["mailsync_endpoint_last_probe_timestamp_seconds"] == {old: at(7).timestamp()}
+
+
+def test_a_host_may_be_that_of_an_endpoint() -> None:
+    alice = mailsync_object(source={"host": None, "endpointRef": {"name": "old"}})
+    bob = mailsync_object(
+        "bob", uid="b", source={"host": None, "endpointRef": {"name": "not there"}}
+    )
+    metrics = Metrics()
+    view = View(alice, bob, servers=[server()])
+    metrics.registry.register(ResourceCollector(view, per_object=True))
+    hosts = {labels[1]: labels[2] for labels in exposed(metrics)["mailsync_info"]}
+    assert hosts == {"alice": "imap.gmail.com", "bob": ""}
+
+
 def test_what_is_not_known_is_not_exposed() -> None:
     found = exposed(with_objects(mailsync_object()))
     assert "mailsync_last_success_timestamp_seconds" not in found
@@ -138,6 +199,8 @@ def test_all_that_is_exposed_is_in_the_catalogue_with_its_labels() -> None:
     metrics.transition(mailsync_object(), done)
     metrics.reconciled("success", 0.1)
     metrics.request("GET", "200", 0.1)
+    metrics.registry.register(EndpointCollector(View(servers=[server()])))
+    metrics.probed(probe_record())
     families = {
         family.name: family
         for family in text_string_to_metric_families(generate_latest(metrics.registry).decode())

@@ -15,7 +15,7 @@ from mailsync_api.status import MailSyncStatus
 from mailsync_operator.backoff import backoff_seconds
 from mailsync_operator.decide import decide
 from mailsync_operator.errors import ConflictError
-from mailsync_operator.naming import job_name, object_stem, report_name
+from mailsync_operator.naming import job_name, object_stem, probe_job_name, report_name
 from tests.unit_operator.objects import (
     UID,
     at,
@@ -43,7 +43,11 @@ _LONG = "a" * 253
 
 @given(name=_NAME, uid=_UID, run=st.integers(1, 2**31 - 1))
 def test_names_are_valid_labels(name: str, uid: str, run: int) -> None:
-    for made in (job_name(name=name, uid=uid, run=run), report_name(name=name, uid=uid)):
+    for made in (
+        job_name(name=name, uid=uid, run=run),
+        probe_job_name(name=name, uid=uid, number=run),
+        report_name(name=name, uid=uid),
+    ):
         assert len(made) <= 63
         assert _DNS_LABEL.fullmatch(made)
 

@@ -20,7 +20,7 @@ from mailsync_operator.errors import ConflictError, ForbiddenError, TransientErr
 from mailsync_operator.events import EventRecorder
 from mailsync_operator.progress import ProgressPoller
 from mailsync_operator.reconcile import Reconciler
-from mailsync_operator.snapshot import MailSyncObject
+from mailsync_operator.snapshot import Key, MailSyncObject
 from mailsync_operator.transitions import Transition
 from tests.support.builders import manifest
 from tests.unit_operator.fake_cluster import FakeCluster
@@ -34,7 +34,7 @@ class Meter:
     told: list[Transition] = dataclasses.field(default_factory=list)
 
     def transition(self, mailsync: MailSyncObject, transition: Transition) -> None:
-        assert mailsync.key == KEY
+        assert mailsync.namespace == KEY[0]
         self.told.append(transition)
 
     @property
@@ -62,7 +62,11 @@ class World:
             recorder=EventRecorder(cluster, instance="test", clock=lambda: cluster.now),
             meter=self.meter,
             clock=lambda: cluster.now,
+            doubt=self.doubt,
         )
+
+    def doubt(self, key: Key) -> None:
+        pytest.fail(f"no MailEndpoint {key} is there to be doubted")
 
     def look(self) -> float | None:
         async def once() -> float | None:

@@ -186,7 +186,7 @@ def test_all_pages_of_a_list_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     async def scenario(api: KubernetesApi, server: Server, _: Meter) -> None:
         server.answers = [page("a", "next"), page("b", ""), page("c", "")]
-        assert await api.mailsync_uids(("one", "two")) == {"a", "b", "c"}
+        assert await api.uids("mailsyncs", ("one", "two")) == {"a", "b", "c"}
         assert [query.get("continue") for _, _, query, _ in server.requests] == [
             None,
             "next",
@@ -197,13 +197,13 @@ def test_all_pages_of_a_list_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with_server(monkeypatch, tmp_path, scenario)
 
 
-def test_all_mailsyncs_are_counted_without_reading_them(
+def test_all_objects_are_counted_without_reading_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def scenario(api: KubernetesApi, server: Server, _: Meter) -> None:
         answer = {"items": [{}], "metadata": {"remainingItemCount": 41}}
         server.answers = [(200, json.dumps(answer))]
-        assert await api.count_mailsyncs(()) == 42
+        assert await api.count("mailsyncs", ()) == 42
 
     with_server(monkeypatch, tmp_path, scenario)
 

@@ -11,7 +11,7 @@ import yaml
 from mailsync_api.endpoint import SecretPart, Side
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.manifests import Manifests, load
-from tests.support.builders import manifest
+from tests.support.builders import endpoint_manifest, manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,3 +262,82 @@ def test_a_client_certificate_comes_from_its_secret() -> None:
     manifests = _load(manifest(destination=refers), *_SECRETS)
     with pytest.raises(ConfigurationError, match=r"destination\.tls\.clientCertificateRef"):
         manifests.endpoints(manifests.mailsyncs[0], directory=None)
+
+
+# --- MailEndpoints ---
+
+_REFERRING: dict[str, Any] = {"source": {"host": None, "endpointRef": {"name": "old"}}}
+
+
+def _endpoint(**spec: Any) -> dict[str, Any]:
+    found = endpoint_manifest(**spec)
+    del found["metadata"]["namespace"]
+    return found
+
+
+def test_an_endpoint_of_the_same_files_is_taken() -> None:
+    ca = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}}
+    endpoint = _endpoint(port=1993, tls={"caRef": {"name": "ca"}})
+    manifests = _load(manifest(**_REFERRING), endpoint, ca | {"data": {"ca.crt": "PEM"}}, *_SECRETS)
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert (ends.source.account.host, ends.source.account.port) == ("imap.old.example.org", 1993)
+    assert ends.source.ca_pem == "PEM"
+    assert manifests.ignored == []
+
+
+def test_a_preset_needs_no_host() -> None:
+    manifests = _load(manifest(**_REFERRING), _endpoint(preset="Gmail", host=None), *_SECRETS)
+    assert manifests.accounts(manifests.mailsyncs[0]).source.host == "imap.gmail.com"
+
+
+def test_an_endpoint_of_another_namespace_is_not_meant() -> None:
+    manifests = _load(manifest(**_REFERRING), endpoint_manifest(namespace="other"), *_SECRETS)
+    with pytest.raises(ConfigurationError):
+        manifests.accounts(manifests.mailsyncs[0])
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        (
+            (),
+            'MailSync alice: spec.source.endpointRef: there is no MailEndpoint "old": add it to a '
+            "file given with -f",
+        ),
+        (
+            (_endpoint(tls={"caRef": {"name": "ca"}}),),
+            "MailEndpoint old: spec.tls.caRef: no ConfigMap ca",
+        ),
+        (
+            (_endpoint(host="destination.example.org"),),
+            "MailSync alice: source and destination are the same mailbox",
+        ),
+    ],
+)
+def test_an_endpoint_that_leads_nowhere_is_named(
+    documents: tuple[dict[str, Any], ...], words: str
+) -> None:
+    manifests = _load(manifest(**_REFERRING), *documents, *_SECRETS)
+    with pytest.raises(ConfigurationError) as caught:
+        manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("documents", "words"),
+    [
+        (
+            (_endpoint(tls={"verfy": "None"}),),
+            "document 2: spec.tls.verfy: there is no such field; did you mean verify?",
+        ),
+        ((_endpoint(preset="Gmial"),), "document 2: spec.preset: 'Gmial'"),
+        ((_endpoint(host=None),), "document 2: spec: host is required, unless preset is one of"),
+        ((_endpoint(), _endpoint()), "document 3: the MailEndpoint old is there twice"),
+    ],
+)
+def test_what_is_wrong_in_an_endpoint_is_named(
+    documents: tuple[dict[str, Any], ...], words: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _load(manifest(**_REFERRING), *documents)
+    assert words in str(caught.value)

@@ -111,6 +111,7 @@ def test_what_is_no_host(text: str, words: str) -> None:
         (["x", "--password-file", "y"], "give --login USER as well"),
         (["x", "--mechanism", "Plain"], "give --login USER as well"),
         (["x", "--login", "alice"], "give --password-file FILE"),
+        (["x", "--login", "alice", "--mechanism", "XOAuth2"], "and --with-logins"),
         (["x", "--login", "alice", "--password", "word"], "--password"),
         (["x", "--login", "alice", "--password-file", "/nowhere/p"], "/nowhere/p: No such file"),
         (["x", "--name", "y"], "belong to -f FILE"),

@@ -35,12 +35,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the operator may do. There is nothing about Secrets in it: only the Jobs' pods get them. */}}
 {{- define "mailsync.rules" -}}
 - apiGroups: [mailsync.dev]
-  resources: [mailsyncs]
+  resources: [mailsyncs, mailendpoints]
   verbs: [get, list, watch]
 - apiGroups: [mailsync.dev]
-  resources: [mailsyncs/status]
+  resources: [mailsyncs/status, mailendpoints/status]
   verbs: [patch]
-# One Job for each run; patch suspends it, delete keeps the history short.
+# One Job for each run and probe; patch suspends it, delete keeps the history short.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
@@ -52,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# The events of pods that do not start; the operator's own about MailSyncs.
+# The events of pods that do not start; the operator's own.
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create, patch]

@@ -1,4 +1,4 @@
-"""Events about a MailSync (core/v1): one object for each thing said, with a count."""
+"""Events about our resources (core/v1): one object for each thing said, with a count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mailsync_operator.naming import object_stem
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from mailsync_operator.snapshot import MailSyncObject
+    from mailsync_operator.snapshot import ApiObject
     from mailsync_operator.transitions import Transition
 
 __all__ = ["build_event", "event_name", "event_repeat"]
@@ -21,15 +21,15 @@ _MESSAGE_LIMIT: Final = 1000
 """The API server takes 1024 bytes."""
 
 
-def event_name(mailsync: MailSyncObject, transition: Transition) -> str:
+def event_name(obj: ApiObject, transition: Transition) -> str:
     """Return the name: the same thing said of the same object is the same Event."""
-    said = f"{mailsync.uid}/{transition.reason}/{transition.message}"
+    said = f"{obj.uid}/{transition.reason}/{transition.message}"
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    return f"{object_stem(name=mailsync.name, uid=mailsync.uid)}.{digest}"
+    return f"{object_stem(name=obj.name, uid=obj.uid)}.{digest}"
 
 
 def build_event(
-    mailsync: MailSyncObject, transition: Transition, *, now: datetime, instance: str
+    obj: ApiObject, transition: Transition, *, now: datetime, instance: str
 ) -> dict[str, Any]:
     """Return a new Event."""
     at = format_time(now)
@@ -37,15 +37,15 @@ def build_event(
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": event_name(mailsync, transition),
-            "namespace": mailsync.namespace,
+            "name": event_name(obj, transition),
+            "namespace": obj.namespace,
         },
         "involvedObject": {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND_MAILSYNC,
-            "name": mailsync.name,
-            "namespace": mailsync.namespace,
-            "uid": mailsync.uid,
+            "kind": obj.kind,
+            "name": obj.name,
+            "namespace": obj.namespace,
+            "uid": obj.uid,
         },
         "type": "Warning" if transition.warning else "Normal",
         "reason": transition.reason.value,

@@ -16,13 +16,16 @@ from mailsync_api.exitcodes import fail_job_codes
 from mailsync_api.job import job_input
 from mailsync_operator.builders.pod import engine_pod_spec
 from mailsync_operator.decide import JOB_LIFETIME_SECONDS
+from mailsync_operator.naming import servers_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mailsync_api.spec import Accounts, MailSyncSpec
     from mailsync_api.status import CurrentRun
-    from mailsync_operator.snapshot import MailSyncObject
+    from mailsync_operator.snapshot import ApiObject, MailSyncObject
 
-__all__ = ["Engine", "build_job", "to_object"]
+__all__ = ["Engine", "build_job", "owner_reference", "pod_failure_policy", "to_object"]
 
 _DISRUPTION: Final = "DisruptionTarget"
 
@@ -52,7 +55,7 @@ def build_job(  # noqa: PLR0913  what one Job is made of
 ) -> k8s.V1Job:
     """Return the Job of this run: one pod at a time, tried again by exit code."""
     labels = _labels(mailsync, spec, run=run)
-    annotations = _annotations(mailsync, spec, run=run, spec_hash=spec_hash)
+    annotations = _annotations(mailsync, spec, accounts, run=run, spec_hash=spec_hash)
     wanted = job_input(
         spec,
         accounts,
@@ -71,7 +74,7 @@ def build_job(  # noqa: PLR0913  what one Job is made of
             namespace=mailsync.namespace,
             labels=labels,
             annotations=annotations,
-            owner_references=[_owner(mailsync)],
+            owner_references=[owner_reference(mailsync)],
         ),
         spec=k8s.V1JobSpec(
             completions=1,
@@ -81,7 +84,7 @@ def build_job(  # noqa: PLR0913  what one Job is made of
             ttl_seconds_after_finished=max(spec.ttl_seconds_after_finished, JOB_LIFETIME_SECONDS),
             # A terminating pod may still be writing: never two engines on one mailbox.
             pod_replacement_policy="Failed",
-            pod_failure_policy=_pod_failure_policy(),
+            pod_failure_policy=pod_failure_policy(fail_job_codes()),
             template=k8s.V1PodTemplateSpec(
                 metadata=k8s.V1ObjectMeta(labels=labels, annotations=annotations),
                 spec=engine_pod_spec(
@@ -108,27 +111,37 @@ def _labels(mailsync: MailSyncObject, spec: MailSyncSpec, *, run: CurrentRun) ->
 
 
 def _annotations(
-    mailsync: MailSyncObject, spec: MailSyncSpec, *, run: CurrentRun, spec_hash: str
+    mailsync: MailSyncObject,
+    spec: MailSyncSpec,
+    accounts: Accounts,
+    *,
+    run: CurrentRun,
+    spec_hash: str,
 ) -> dict[str, str]:
     ours = {names.NAME_ANNOTATION: mailsync.name, names.SPEC_HASH_ANNOTATION: spec_hash}
+    servers = servers_hash(spec, accounts)
+    if servers is not None:
+        ours[names.SERVERS_HASH_ANNOTATION] = servers
     if run.manual is not None:
         ours[names.TRIGGER_ANNOTATION] = run.manual
     return (spec.pod_template.annotations or {}) | ours
 
 
-def _owner(mailsync: MailSyncObject) -> k8s.V1OwnerReference:
+def owner_reference(obj: ApiObject) -> k8s.V1OwnerReference:
+    """Return the reference that makes the Job go when its owner goes."""
     return k8s.V1OwnerReference(
         api_version=names.API_VERSION,
-        kind=names.KIND_MAILSYNC,
-        name=mailsync.name,
-        uid=mailsync.uid,
+        kind=obj.kind,
+        name=obj.name,
+        uid=obj.uid,
         controller=True,
         # Blocking the owner's deletion would need the right to set its finalizers.
         block_owner_deletion=False,
     )
 
 
-def _pod_failure_policy() -> k8s.V1PodFailurePolicy:
+def pod_failure_policy(final: Iterable[int]) -> k8s.V1PodFailurePolicy:
+    """Return what the Job does with pods that failed; ``final`` exit codes end it."""
     rules = [
         # A drained node or a preemption is no failure of the run.
         k8s.V1PodFailurePolicyRule(
@@ -143,7 +156,7 @@ def _pod_failure_policy() -> k8s.V1PodFailurePolicy:
             on_exit_codes=k8s.V1PodFailurePolicyOnExitCodesRequirement(
                 container_name=names.ENGINE_CONTAINER,
                 operator="In",
-                values=sorted(fail_job_codes()),
+                values=sorted(final),
             ),
         ),
     ]

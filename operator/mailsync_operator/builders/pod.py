@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
-from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Side, TLSMode
+from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Server, Side, TLSMode
 from mailsync_operator.builders.tunnel import tunnel_container, tunnel_mount, tunnel_volume
 from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, PROXY_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mailsync_api.mailendpoint import MailEndpointSpec
     from mailsync_api.podtemplate import PodTemplate
     from mailsync_api.spec import Accounts, MailSyncSpec
 
-__all__ = ["ENGINE_USER", "engine_pod_spec"]
+__all__ = ["ENGINE_USER", "engine_pod_spec", "probe_pod_spec"]
 
 ENGINE_USER: Final = 65532
 """User and group of the engine; the images have the same."""
@@ -31,19 +33,69 @@ def engine_pod_spec(
     spec: MailSyncSpec, accounts: Accounts, *, image: str, pull_policy: str, text: str
 ) -> k8s.V1PodSpec:
     """Return the pod's spec; ``text`` is the engine's input as JSON."""
-    sides = [(side, accounts.account(side)) for side in Side]
-    volumes = [volume for side, account in sides for volume in _volumes(side, account)]
-    mounts = [mount for side, account in sides for mount in _mounts(_own_volumes(side, account))]
+    ends = [_account_end(side, accounts.account(side)) for side in Side]
+    variable = k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))
+    return _pod_spec(spec.pod_template, ends, variable, image=image, pull_policy=pull_policy)
+
+
+def probe_pod_spec(
+    spec: MailEndpointSpec, *, image: str, pull_policy: str, text: str
+) -> k8s.V1PodSpec:
+    """Return the spec of a probe's pod: the same, without any password but a proxy's."""
+    ends = [_End(names.PROBED_SERVER, spec.server)]
+    variable = k8s.V1EnvVar(name=names.PROBE_INPUT_ENV, value=_verbatim(text))
+    template = spec.probe.pod_template
+    return _pod_spec(template, ends, variable, image=image, pull_policy=pull_policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One server of a pod: what its volumes are named after, and what is needed for it."""
+
+    name: str
+    server: Server
+    logins: tuple[k8s.V1Volume, ...] = ()
+
+    @property
+    def certificates(self) -> list[k8s.V1Volume]:
+        """What the TLS is done with: by the engine, or by a tunnel in its place."""
+        if self.server.tls.mode is TLSMode.NONE:
+            return []
+        trust = _trust_volumes(f"{self.name}{CA_SUFFIX}", self.server.tls.ca_ref)
+        return [*trust, *_client_volumes(self.name, self.server)]
+
+    @property
+    def own(self) -> list[k8s.V1Volume]:
+        """What the engine itself gets."""
+        mine = [*self.logins, *_proxy_volumes(self.name, self.server)]
+        return mine if self.server.tunnel is not None else [*mine, *self.certificates]
+
+    @property
+    def tunnels_own(self) -> list[k8s.V1Volume]:
+        """What only the tunnel gets."""
+        return self.certificates if self.server.tunnel is not None else []
+
+
+def _pod_spec(
+    template: PodTemplate,
+    ends: list[_End],
+    variable: k8s.V1EnvVar,
+    *,
+    image: str,
+    pull_policy: str,
+) -> k8s.V1PodSpec:
+    volumes = [volume for end in ends for volume in (*end.own, *end.tunnels_own)]
+    mounts = [mount for end in ends for mount in _mounts(end.own)]
     tunnels = [
         tunnel_container(
-            side.value,
-            account,
+            end.name,
+            end.server,
             image=image,
             pull_policy=pull_policy,
-            mounts=_mounts(_certificate_volumes(side, account)),
+            mounts=_mounts(end.tunnels_own),
         )
-        for side, account in sides
-        if account.tunnel is not None
+        for end in ends
+        if end.server.tunnel is not None
     ]
     if tunnels:
         volumes.append(tunnel_volume())
@@ -53,8 +105,8 @@ def engine_pod_spec(
         image=image,
         image_pull_policy=pull_policy,
         command=["mailsync-job"],
-        env=[k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))],
-        resources=_resources(spec.pod_template),
+        env=[variable],
+        resources=_resources(template),
         termination_message_path=names.TERMINATION_MESSAGE_PATH,
         termination_message_policy="File",
         security_context=k8s.V1SecurityContext(
@@ -81,7 +133,7 @@ def engine_pod_spec(
             fs_group=ENGINE_USER,
             seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
         ),
-        **_placement(spec.pod_template),
+        **_placement(template),
     )
 
 
@@ -98,29 +150,33 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
     )
 
 
-def _volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    return [*_login_volumes(side, account), *_certificate_volumes(side, account)]
+def _account_end(side: Side, account: MailAccount) -> _End:
+    logins = (*_password_volumes(side, account), *_token_ca_volumes(side, account))
+    return _End(side.value, account, logins)
 
 
-def _own_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    """Return those of the engine itself: a tunnel's certificates are not among them."""
-    if account.tunnel is not None:
-        return _login_volumes(side, account)
-    return _volumes(side, account)
-
-
-def _login_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+def _mounts(volumes: Iterable[k8s.V1Volume]) -> list[k8s.V1VolumeMount]:
     return [
-        *_password_volumes(side, account),
-        *_token_ca_volumes(side, account),
-        *_proxy_volumes(side, account),
+        k8s.V1VolumeMount(
+            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+        )
+        for volume in volumes
     ]
 
 
-def _certificate_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    if account.tls.mode is TLSMode.NONE:
+def _proxy_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
+    ref = server.proxy.secret_ref if server.proxy else None
+    if ref is None:
         return []
-    return [*_ca_volumes(side, account), *_client_volumes(side, account)]
+    source = k8s.V1SecretVolumeSource(
+        secret_name=ref.name,
+        default_mode=_SECRET_MODE,
+        items=[
+            k8s.V1KeyToPath(key=ref.username_key, path=names.PROXY_USERNAME_FILE_NAME),
+            k8s.V1KeyToPath(key=ref.password_key, path=names.PROXY_PASSWORD_FILE_NAME),
+        ],
+    )
+    return [k8s.V1Volume(name=f"{name}{PROXY_SUFFIX}", secret=source)]
 
 
 def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -137,25 +193,6 @@ def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
         ],
     )
     return [k8s.V1Volume(name=side.value, secret=source)]
-
-
-def _proxy_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    ref = account.proxy.secret_ref if account.proxy else None
-    if ref is None:
-        return []
-    source = k8s.V1SecretVolumeSource(
-        secret_name=ref.name,
-        default_mode=_SECRET_MODE,
-        items=[
-            k8s.V1KeyToPath(key=ref.username_key, path=names.PROXY_USERNAME_FILE_NAME),
-            k8s.V1KeyToPath(key=ref.password_key, path=names.PROXY_PASSWORD_FILE_NAME),
-        ],
-    )
-    return [k8s.V1Volume(name=f"{side}{PROXY_SUFFIX}", secret=source)]
-
-
-def _ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    return _trust_volumes(f"{side}{CA_SUFFIX}", account.tls.ca_ref)
 
 
 def _token_ca_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
@@ -183,8 +220,8 @@ def _trust_volumes(name: str, ref: CaRef | None) -> list[k8s.V1Volume]:
     return [k8s.V1Volume(name=name, **source)]
 
 
-def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
-    ref = account.tls.client_certificate_ref
+def _client_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
+    ref = server.tls.client_certificate_ref
     if ref is None:
         return []
     source = k8s.V1SecretVolumeSource(
@@ -195,16 +232,7 @@ def _client_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
             k8s.V1KeyToPath(key=ref.key_key, path=names.CLIENT_KEY_FILE_NAME),
         ],
     )
-    return [k8s.V1Volume(name=f"{side}{CLIENT_SUFFIX}", secret=source)]
-
-
-def _mounts(volumes: Iterable[k8s.V1Volume]) -> list[k8s.V1VolumeMount]:
-    return [
-        k8s.V1VolumeMount(
-            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
-        )
-        for volume in volumes
-    ]
+    return [k8s.V1Volume(name=f"{name}{CLIENT_SUFFIX}", secret=source)]
 
 
 def _placement(template: PodTemplate) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from mailsync_api import names
 from mailsync_operator.errors import NotFoundError
-from mailsync_operator.snapshot import JobSnapshot, MailSyncObject, PodEvent, PodSnapshot
+from mailsync_operator.snapshot import ApiObject, JobSnapshot, PodEvent, PodSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KubernetesApi"]
 
+T = TypeVar("T", bound=ApiObject)
 _MERGE: Final = "application/merge-patch+json"
 _METADATA: Final = (
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
@@ -28,11 +29,11 @@ class KubernetesApi:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    # --- MailSyncs ---
+    # --- our resources ---
 
-    async def count_mailsyncs(self, namespaces: tuple[str, ...]) -> int:
-        """Return how many MailSyncs there are, without reading them all."""
-        paths = [_mailsyncs(namespace) for namespace in namespaces] or [_mailsyncs()]
+    async def count(self, plural: str, namespaces: tuple[str, ...]) -> int:
+        """Return how many objects of a kind there are, without reading them all."""
+        paths = _paths(plural, namespaces)
         count = 0
         for path in paths:
             found = await self._transport.call("GET", path, query={"limit": "1"})
@@ -40,10 +41,10 @@ class KubernetesApi:
             count += int(found.get("metadata", {}).get("remainingItemCount") or 0)
         return count
 
-    async def mailsync_uids(self, namespaces: tuple[str, ...]) -> frozenset[str]:
-        """Return the UIDs of all MailSyncs; only their metadata is transferred."""
+    async def uids(self, plural: str, namespaces: tuple[str, ...]) -> frozenset[str]:
+        """Return the UIDs of all objects of a kind; only their metadata is transferred."""
         uids: set[str] = set()
-        for path in [_mailsyncs(namespace) for namespace in namespaces] or [_mailsyncs()]:
+        for path in _paths(plural, namespaces):
             query = {"limit": "500"}
             while True:
                 page = await self._transport.call("GET", path, query=query, accept=_METADATA)
@@ -54,9 +55,7 @@ class KubernetesApi:
                 query = {"limit": "500", "continue": str(following)}
         return frozenset(uids)
 
-    async def apply_status(
-        self, mailsync: MailSyncObject, status: Mapping[str, Any]
-    ) -> MailSyncObject:
+    async def apply_status(self, obj: T, status: Mapping[str, Any]) -> T:
         """Write the whole status of an object, if it is still the one that was read.
 
         Raises
@@ -68,18 +67,18 @@ class KubernetesApi:
         """
         body = {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND_MAILSYNC,
+            "kind": obj.kind,
             "metadata": {
-                "name": mailsync.name,
-                "namespace": mailsync.namespace,
-                "uid": mailsync.uid,
-                "resourceVersion": str(mailsync.resource_version),
+                "name": obj.name,
+                "namespace": obj.namespace,
+                "uid": obj.uid,
+                "resourceVersion": str(obj.resource_version),
             },
             "status": dict(status),
         }
-        path = f"{_mailsyncs(mailsync.namespace)}/{quote(mailsync.name)}/status"
+        path = f"{_path(obj.plural, obj.namespace)}/{quote(obj.name)}/status"
         written = await self._transport.apply(path, body, manager=names.FIELD_MANAGER)
-        return MailSyncObject.from_body(written)
+        return type(obj).from_body(written)
 
     # --- Jobs and pods ---
 
@@ -119,12 +118,14 @@ class KubernetesApi:
         except NotFoundError:
             return
 
-    async def list_pods(self, namespace: str, *, owner_uid: str) -> tuple[PodSnapshot, ...]:
-        """Return the pods of a MailSync."""
+    async def list_pods(
+        self, namespace: str, *, owner_uid: str, label: str = names.UID_LABEL
+    ) -> tuple[PodSnapshot, ...]:
+        """Return the pods of a MailSync, or of what else the label stands for."""
         found = await self._transport.call(
             "GET",
             f"/api/v1/namespaces/{quote(namespace)}/pods",
-            query={"labelSelector": f"{names.UID_LABEL}={owner_uid}"},
+            query={"labelSelector": f"{label}={owner_uid}"},
         )
         return tuple(PodSnapshot.from_body(item) for item in found.get("items") or [])
 
@@ -184,9 +185,13 @@ class KubernetesApi:
         await self._transport.apply(path, body, manager=names.FIELD_MANAGER)
 
 
-def _mailsyncs(namespace: str | None = None) -> str:
+def _path(plural: str, namespace: str | None = None) -> str:
     scope = f"/namespaces/{quote(namespace)}" if namespace else ""
-    return f"/apis/{names.GROUP}/{names.VERSION}{scope}/{names.PLURAL_MAILSYNC}"
+    return f"/apis/{names.GROUP}/{names.VERSION}{scope}/{plural}"
+
+
+def _paths(plural: str, namespaces: tuple[str, ...]) -> list[str]:
+    return [_path(plural, namespace) for namespace in namespaces] or [_path(plural)]
 
 
 def _jobs(namespace: str) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from mailsync_api import names
-from mailsync_api.endpoint import MailAccount, Mechanism, Server, TLSMode, TLSVerify, TLSVersion
+from mailsync_api.endpoint import (
+    TOKEN_MECHANISMS,
+    MailAccount,
+    Mechanism,
+    Server,
+    TLSMode,
+    TLSVerify,
+    TLSVersion,
+)
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.commandline import STDIN
 from mailsync_syncjob.credentials import Endpoint, Password, Target
@@ -122,6 +130,11 @@ def make_target(asked: Asked) -> Target:
         _no_login_options(asked)
         server = _valid(Server, wire)
         return Target(names.PROBED_SERVER, server, ca_pem=ca_pem, client_certificate=client)
+    if asked.mechanism in TOKEN_MECHANISMS:
+        raise UsageError(
+            f"--mechanism {asked.mechanism} needs a token, and only a manifest can say how to get "
+            "one: give the manifest with -f, and --with-logins"
+        )
     external = asked.mechanism is Mechanism.EXTERNAL
     wire["username"] = asked.login
     wire["authentication"] = {

@@ -9,7 +9,9 @@ import { importSPKI, jwtVerify } from 'jose';
 const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const SCOPE = 'mail offline_access';
-const tell = (event, fields = {}) => console.log(JSON.stringify({ event, ...fields }));
+const tell = (event, fields = {}) => console.log(
+  JSON.stringify({ event, time: Date.now() / 1000, ...fields }),
+);
 
 const provider = new Provider(config.issuer, {
   clients: config.clients,
