@@ -60,6 +60,20 @@ COPY operator operator
 COPY syncjob syncjob
 RUN /opt/uv/bin/uv pip install --python /opt/mailsync/bin/python --no-deps --prefix /opt/project .
 
+# ---- stunnel, for the tunnels of the sync engine's pods --------------------------------------------
+FROM ${BASE} AS stunnel
+# Debian's package wants perl for a script that nothing here runs: only the program is taken, and
+# those of its libraries that the base image does not have.
+RUN ls /usr/lib/*-linux-gnu > /tmp/before \
+ && apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends stunnel4 \
+ && mkdir -p /opt/stunnel \
+ && cp --parents /usr/bin/stunnel4 /usr/share/doc/stunnel4/copyright /opt/stunnel \
+ && ldd /usr/bin/stunnel4 | sed -n 's|.* => \(/usr\)\{0,1\}\(/lib/[^ ]*\) .*|/usr\2|p' \
+  | while read -r library; do \
+      grep -qx "${library##*/}" /tmp/before || cp -L --parents "${library}" /opt/stunnel; \
+    done
+
 # ---- what both results share ---------------------------------------------------------------------
 FROM ${BASE} AS runtime
 # Nothing in a running container installs software, so what could is removed. The user has a name
@@ -80,6 +94,7 @@ FROM runtime AS syncjob
 LABEL org.opencontainers.image.title="MailSync engine" \
       org.opencontainers.image.description="Copies one mailbox from an IMAP server to another" \
       org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=stunnel /opt/stunnel /
 COPY --from=dependencies-syncjob /opt/mailsync /opt/mailsync
 COPY --from=project /opt/project /opt/mailsync
 ENTRYPOINT ["mailsync-job"]

@@ -18,7 +18,7 @@ __all__ = ["GROUPS", "main", "selection"]
 GROUPS = ("servers", "crash", "cluster")
 """The groups of tests that need more than Python, and that may be left out by name."""
 
-_SERVERS = ("dovecot-imapd",)
+_SERVERS = ("dovecot-imapd", "microsocks", "tinyproxy", "stunnel4")
 
 
 def selection(skipped: set[str]) -> str:

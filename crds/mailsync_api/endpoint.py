@@ -20,6 +20,7 @@ from mailsync_api.authentication import (
     SecretRef,
 )
 from mailsync_api.base import ApiModel, PrintableText
+from mailsync_api.network import NETWORK_RULES, Proxy, Tunnel, check_network
 from mailsync_api.scalars import Host, ObjectName
 from mailsync_api.schema import cel
 from mailsync_api.tlspolicy import (
@@ -45,6 +46,7 @@ __all__ = [
     "EndpointRef",
     "MailAccount",
     "Mechanism",
+    "Proxy",
     "SecretPart",
     "SecretRef",
     "Server",
@@ -53,6 +55,7 @@ __all__ = [
     "TLSPolicy",
     "TLSVerify",
     "TLSVersion",
+    "Tunnel",
 ]
 
 IMAP_PORT: Final = 143
@@ -74,6 +77,8 @@ class Side(StrEnum):
 class Server(ApiModel):
     """An IMAP server: where it is, and how a connection to it is protected."""
 
+    model_config = cel(*NETWORK_RULES)
+
     host: Host
     """The server's host name or IP address."""
     port: _Port | None = None
@@ -81,6 +86,15 @@ class Server(ApiModel):
     Opportunistic, else 143."""
     tls: TLSPolicy = TLSPolicy()
     """How the connection is protected: TLS from the start and full verification by default."""
+    proxy: Proxy | None = None
+    """A proxy that connections to the server go through."""
+    tunnel: Tunnel | None = None
+    """A tunnel that does the TLS in place of the engine, by the same policy."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        check_network(self.tls, self.proxy, self.tunnel)
+        return self
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -125,8 +139,8 @@ class EndpointRef(ApiModel):
 
 _SERVER_MISSING: Final = "host is required, unless endpointRef names a MailEndpoint"
 _SERVER_TWICE: Final = (
-    "endpointRef says which server it is and how to reach it, so host, port and tls have no place "
-    "beside it: change the MailEndpoint, or make another one"
+    "endpointRef says which server it is and how to reach it, so host, port, tls, proxy and tunnel "
+    "have no place beside it: change the MailEndpoint, or make another one"
 )
 
 
@@ -136,14 +150,16 @@ class AccountSpec(ApiModel):
     model_config = cel(
         ("has(self.host) || has(self.endpointRef)", _SERVER_MISSING),
         (
-            "!has(self.endpointRef) || !(has(self.host) || has(self.port) || has(self.tls))",
+            "!has(self.endpointRef) || !(has(self.host) || has(self.port) || has(self.tls)"
+            " || has(self.proxy) || has(self.tunnel))",
             _SERVER_TWICE,
         ),
+        *NETWORK_RULES,
     )
 
     endpoint_ref: EndpointRef | None = None
-    """The MailEndpoint with the server's host, port and TLS policy, which many mailboxes may share;
-    instead of host, port and tls here. No run starts while it is not Ready."""
+    """The MailEndpoint with how to reach the server, which many mailboxes may share; instead of
+    host, port, tls, proxy and tunnel here. No run starts while it is not Ready."""
     host: Host | None = None
     """The server's host name or IP address."""
     port: _Port | None = None
@@ -152,6 +168,10 @@ class AccountSpec(ApiModel):
     tls: TLSPolicy | None = None
     """How the connection is protected: TLS from the start and full verification where neither this
     nor a MailEndpoint says otherwise."""
+    proxy: Proxy | None = None
+    """A proxy that connections to the server go through."""
+    tunnel: Tunnel | None = None
+    """A tunnel that does the TLS in place of the engine, by the same policy."""
     username: _User
     """The user who logs in, usually the mail address; the mailbox is this user's too, unless
     authentication names another."""
@@ -163,8 +183,11 @@ class AccountSpec(ApiModel):
         # The same rules as the CEL ones above: manifests are also read without an API server.
         if self.endpoint_ref is None and self.host is None:
             raise ValueError(_SERVER_MISSING)
-        if self.endpoint_ref is not None and (self.host or self.port or self.tls):
+        if self.endpoint_ref is not None and any(
+            getattr(self, name) is not None for name in Server.model_fields
+        ):
             raise ValueError(_SERVER_TWICE)
+        check_network(self.tls, self.proxy, self.tunnel)
         return self
 
     @property

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mailsync_api.base import ApiModel
 from mailsync_api.endpoint import Server, TLSPolicy
+from mailsync_api.network import NETWORK_RULES, Proxy, Tunnel, check_network
 from mailsync_api.podtemplate import PodTemplate
 from mailsync_api.presets import PRESETS, Preset, PresetInfo
 from mailsync_api.scalars import Host
@@ -46,6 +47,7 @@ class MailEndpointSpec(ApiModel):
             f"has(self.host) || self.preset in [{', '.join(repr(name) for name in _HOSTED)}]",
             _HOST_MISSING,
         ),
+        *NETWORK_RULES,
     )
 
     preset: Preset = Preset.GENERIC
@@ -58,6 +60,10 @@ class MailEndpointSpec(ApiModel):
     Opportunistic, else 143."""
     tls: TLSPolicy = TLSPolicy()
     """How the connection is protected: TLS from the start and full verification by default."""
+    proxy: Proxy | None = None
+    """A proxy that connections to the server go through."""
+    tunnel: Tunnel | None = None
+    """A tunnel that does the TLS in place of the engine, by the same policy."""
     probe: ProbePolicy = ProbePolicy()
     """When the server is probed."""
 
@@ -66,6 +72,7 @@ class MailEndpointSpec(ApiModel):
         # The same rule as the CEL one above: manifests are also read without an API server.
         if self.host is None and self.info.host is None:
             raise ValueError(_HOST_MISSING)
+        check_network(self.tls, self.proxy, self.tunnel)
         return self
 
     @property

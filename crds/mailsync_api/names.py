@@ -29,6 +29,8 @@ __all__ = [
     "PLURAL_MAILSYNC",
     "PROBED_SERVER",
     "PROBE_INPUT_ENV",
+    "PROXY_PASSWORD_FILE_NAME",
+    "PROXY_USERNAME_FILE_NAME",
     "RUN_LABEL",
     "SECRETS_ROOT",
     "SECRETS_VERSION_ANNOTATION",
@@ -39,14 +41,24 @@ __all__ = [
     "TERMINATION_MESSAGE_BYTES",
     "TERMINATION_MESSAGE_PATH",
     "TRIGGER_ANNOTATION",
+    "TUNNEL_INPUT_ENV",
+    "TUNNEL_ROOT",
     "UID_LABEL",
     "VERSION",
     "ca_path",
     "client_certificate_path",
     "client_key_path",
     "password_path",
+    "proxy_password_path",
+    "proxy_username_path",
     "secret_path",
     "token_ca_path",
+    "tunnel_config_path",
+    "tunnel_container",
+    "tunnel_failure_path",
+    "tunnel_log_path",
+    "tunnel_port",
+    "tunnel_ready_path",
 ]
 
 GROUP: Final = "mailsync.dev"
@@ -108,6 +120,13 @@ PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a passw
 CA_FILE_NAME: Final = "ca.crt"
 CLIENT_CERTIFICATE_FILE_NAME: Final = "tls.crt"
 CLIENT_KEY_FILE_NAME: Final = "tls.key"
+PROXY_USERNAME_FILE_NAME: Final = "username"
+PROXY_PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a password
+
+TUNNEL_INPUT_ENV: Final = "MAILSYNC_TUNNEL_INPUT"
+"""The environment variable of a tunnel's container (``mailsync_api.tunnel.TunnelInput``)."""
+TUNNEL_ROOT: Final = "/var/run/mailsync-tunnel"
+"""What the pod's tunnels and its engine share: logs, and why a tunnel could not start."""
 
 TERMINATION_MESSAGE_PATH: Final = "/dev/termination-log"
 TERMINATION_MESSAGE_BYTES: Final = 3072
@@ -142,3 +161,43 @@ def client_certificate_path(side: str) -> str:
 def client_key_path(side: str) -> str:
     """Return the file with the key of that certificate."""
     return f"{SECRETS_ROOT}/{side}-client/{CLIENT_KEY_FILE_NAME}"
+
+
+def proxy_username_path(side: str) -> str:
+    """Return the file with the user name for the proxy to ``source`` or ``destination``."""
+    return f"{SECRETS_ROOT}/{side}-proxy/{PROXY_USERNAME_FILE_NAME}"
+
+
+def proxy_password_path(side: str) -> str:
+    """Return the file with the password for that proxy."""
+    return f"{SECRETS_ROOT}/{side}-proxy/{PROXY_PASSWORD_FILE_NAME}"
+
+
+def tunnel_container(place: str) -> str:
+    """Return the container of the tunnel to ``source``, ``destination`` or a probed server."""
+    return f"tunnel-{place}"
+
+
+def tunnel_port(place: str) -> int:
+    """Return the port, on the pod's loopback address, where that tunnel begins."""
+    return 10144 if place == "destination" else 10143
+
+
+def tunnel_config_path(place: str) -> str:
+    """Return the file with stunnel's configuration, which holds no secret."""
+    return f"{TUNNEL_ROOT}/{place}.conf"
+
+
+def tunnel_log_path(place: str) -> str:
+    """Return the file with what that tunnel says."""
+    return f"{TUNNEL_ROOT}/{place}.log"
+
+
+def tunnel_failure_path(place: str) -> str:
+    """Return the file that says why that tunnel could not start; there is none if it could."""
+    return f"{TUNNEL_ROOT}/{place}.failure"
+
+
+def tunnel_ready_path(place: str) -> str:
+    """Return the file that is there once that tunnel listens, or has said why it cannot."""
+    return f"{TUNNEL_ROOT}/{place}.ready"

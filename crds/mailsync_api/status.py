@@ -10,6 +10,7 @@ from pydantic import Field
 from mailsync_api.base import ApiModel, Bytes, Count, MessageText, Time
 from mailsync_api.conditions import Condition
 from mailsync_api.endpoint import TLSMode, TLSVerify
+from mailsync_api.network import TunnelType
 from mailsync_api.schema import list_map
 
 __all__ = [
@@ -88,6 +89,10 @@ class TLSFacts(ApiModel):
     """The SHA-256 hash of the certificate's public key in base64, as pinnedSpkiSha256 takes it."""
     pinned: bool = False
     """Whether that public key is one of the policy's pinnedSpkiSha256."""
+    # A set of one value is a constant to pydantic, which the CRD's schema would lose.
+    tunnel: Annotated[TunnelType, Field(json_schema_extra={"enum": ["Stunnel"]})] | None = None
+    """Which tunnel did the TLS in the engine's place; the certificate's end and hashes are not
+    known then."""
 
 
 class TLSStatus(ApiModel):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CA_SUFFIX",
     "CLIENT_SUFFIX",
+    "PROXY_SUFFIX",
     "TOKEN_CA_SUFFIX",
     "Blocker",
     "find_blocker",
@@ -35,6 +36,8 @@ CLIENT_SUFFIX: Final = "-client"
 """The same for the volume with the client certificate."""
 TOKEN_CA_SUFFIX: Final = "-token-ca"  # noqa: S105  a volume's name, not a token
 """The same for the volume with the CA certificates of the token endpoint."""
+PROXY_SUFFIX: Final = "-proxy"
+"""The same for the volume with the proxy's user name and password."""
 
 _MOUNT: Final = re.compile(
     r'MountVolume\.SetUp failed for volume "(?P<volume>[^"]+)" ?: (?P<why>.*)'
@@ -129,6 +132,7 @@ def _explain(volume: str, why: str, *, namespace: str, ends: Mapping[str, Server
         CA_SUFFIX: _Wanted.of_ca,
         CLIENT_SUFFIX: _Wanted.of_client,
         TOKEN_CA_SUFFIX: _Wanted.of_token_ca,
+        PROXY_SUFFIX: _Wanted.of_proxy,
     }
     find = wanted_for.get(volume.removeprefix(name))
     if name not in ends or find is None:
@@ -177,6 +181,14 @@ class _Wanted:
         if ref is None:  # as above
             return cls("object", "?", "?", "client certificate")
         return cls("Secret", ref.name, f'{ref.cert_key}" or "{ref.key_key}', "client certificate")
+
+    @classmethod
+    def of_proxy(cls, server: Server) -> _Wanted:
+        ref = server.proxy.secret_ref if server.proxy else None
+        if ref is None:  # as above
+            return cls("object", "?", "?", "credentials for the proxy")
+        keys = f'{ref.username_key}" or "{ref.password_key}'
+        return cls("Secret", ref.name, keys, "credentials for the proxy")
 
 
 def _explain_object(wanted: _Wanted, why: str, *, where: str) -> Blocker:

@@ -305,7 +305,7 @@ class PodSnapshot:
         meta, status = _map(body, "metadata"), _map(body, "status")
         labels = _map(meta, "labels")
         state = _engine_state(status)
-        waiting, running = _map(state, "waiting"), _map(state, "running")
+        waiting, running = _waiting(state, status), _map(state, "running")
         ended = _map(state, "terminated")
         phase = str(status.get("phase", PodPhase.UNKNOWN))
         return cls(
@@ -333,6 +333,17 @@ def _engine_state(status: Mapping[str, Any]) -> Mapping[str, Any]:
         if container.get("name") == names.ENGINE_CONTAINER:
             return _map(container, "state")
     return {}
+
+
+def _waiting(state: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the engine waits for: perhaps its tunnel's container, which comes before it."""
+    own = _map(state, "waiting")
+    if own.get("reason") == "PodInitializing":
+        for container in _list(status, "initContainerStatuses"):
+            before = _map(_map(container, "state"), "waiting")
+            if before.get("reason"):
+                return before
+    return own
 
 
 def _termination(ended: Mapping[str, Any]) -> Termination | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
+
+from mailsync_api import names
+from mailsync_syncjob.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mailsync_api.endpoint import MailAccount, Server
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.oauth2.tokens import Tokens
     from mailsync_syncjob.party import Party
 
-__all__ = ["Endpoint", "Password", "Target"]
+__all__ = ["Endpoint", "Password", "ProxyLogin", "Target", "TunnelEnd"]
 
 
 class Password:
@@ -39,6 +43,61 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyLogin:
+    """What a proxy is logged in to with."""
+
+    username: str
+    password: Password
+
+    @classmethod
+    def of(cls, username: bytes, password: bytes, *, party: Party) -> ProxyLogin:
+        """Return the entries of a Secret; a line break at the end of a name is no part of it.
+
+        Raises
+        ------
+        ConfigurationError
+            The name is no UTF-8 text.
+        """
+        try:
+            return cls(username.decode("utf-8").rstrip("\r\n"), Password(password))
+        except UnicodeDecodeError:
+            raise ConfigurationError(
+                f"{party}.proxy.secretRef: the user name is no UTF-8 text: correct the Secret",
+                side=party,
+            ) from None
+
+    @property
+    def masked_words(self) -> tuple[str, ...]:
+        """What must not be repeated from anybody's words."""
+        user, password = self.username.encode(), self.password.reveal()
+        return (
+            base64.b64encode(user + b":" + password).decode("ascii"),
+            base64.b64encode(password).decode("ascii"),
+            password.decode("utf-8", "replace"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelEnd:
+    """The near end of a tunnel that does the TLS: a port of this pod."""
+
+    port: int
+    log: Path
+    """Where the tunnel says what it negotiated, and why it did not."""
+    failure: Path
+    """Where it says why it could not even start."""
+
+    @classmethod
+    def of(cls, place: str) -> TunnelEnd:
+        """Return that of the tunnel to ``source``, ``destination`` or a probed server."""
+        return cls(
+            names.tunnel_port(place),
+            Path(names.tunnel_log_path(place)),
+            Path(names.tunnel_failure_path(place)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A server to connect to, with what the references of its policy stand for."""
 
@@ -48,6 +107,10 @@ class Target:
     """CA certificates to trust instead of the system's."""
     client_certificate: ClientCertificate | None = field(default=None, kw_only=True)
     """What to show to a server that asks for a certificate."""
+    proxy_login: ProxyLogin | None = field(default=None, kw_only=True)
+    """What the account's proxy is logged in to with, if it asks for that."""
+    tunnel: TunnelEnd | None = field(default=None, kw_only=True)
+    """The tunnel to connect through; the account's wish for one is not enough, it must be there."""
 
     @property
     def address(self) -> str:
@@ -58,8 +121,11 @@ class Target:
 
     @property
     def masked_words(self) -> tuple[str, ...]:
-        """What must not be repeated from a server's words: nothing, where nothing is secret."""
-        return ()
+        """What must not be repeated from a server's words: what a proxy is logged in to with."""
+        return self._proxy_words()
+
+    def _proxy_words(self) -> tuple[str, ...]:
+        return self.proxy_login.masked_words if self.proxy_login is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +145,9 @@ class Endpoint(Target):
 
         With tokens it is the one that was taken last.
         """
+        return (*self._account_words(), *self._proxy_words())
+
+    def _account_words(self) -> tuple[str, ...]:
         if self.tokens is not None:
             return self.tokens.masked_words
         if self.password is None:

@@ -22,13 +22,14 @@ from mailsync_api.probe import ProbeInput, ProbeVerdict
 from mailsync_api.process import keep_memory_private
 from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password, Target
+from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target, TunnelEnd
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError
 from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.probe.survey import survey
+from mailsync_syncjob.proxy import proxy_url
 from mailsync_syncjob.runner import Endpoints, Run
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from mailsync_api.base import ApiModel
-    from mailsync_api.endpoint import MailAccount, SecretPart, Server, TLSPolicy
+    from mailsync_api.endpoint import MailAccount, SecretPart, Server
     from mailsync_api.oauth2 import OAuth2
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.party import Party
@@ -158,8 +159,16 @@ def read_target(server: Server, *, root: Path) -> Target:
     ConfigurationError
         A file is missing, empty or unreadable; the message names it.
     """
-    ca_pem, client = _certificates(names.PROBED_SERVER, server.tls, root=root)
-    return Target(names.PROBED_SERVER, server, ca_pem=ca_pem, client_certificate=client)
+    ca_pem, client = _certificates(names.PROBED_SERVER, server, root=root)
+    login = _proxy_login(names.PROBED_SERVER, server, root=root)
+    return Target(
+        names.PROBED_SERVER,
+        server,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        proxy_login=login,
+        tunnel=TunnelEnd.of(names.PROBED_SERVER) if server.tunnel is not None else None,
+    )
 
 
 def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
@@ -174,19 +183,32 @@ def read_endpoint(side: Side, account: MailAccount, *, root: Path) -> Endpoint:
     def read(path: str, what: str) -> bytes:
         return _read(path, what, party=side, root=root)
 
+    login = _proxy_login(side, account, root=root)
     password = tokens = None
     if account.authentication.oauth2 is not None:
-        tokens = _tokens(side, account, account.authentication.oauth2, read)
+        tokens = _tokens(side, account, account.authentication.oauth2, read, proxy_login=login)
     elif account.authentication.secret_ref is not None:
         password = Password(read(names.password_path(side), "the password"))
-    ca_pem, client = _certificates(side, account.tls, root=root)
+    ca_pem, client = _certificates(side, account, root=root)
     return Endpoint(
-        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+        side,
+        account,
+        password,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        tokens=tokens,
+        proxy_login=login,
+        tunnel=TunnelEnd.of(side) if account.tunnel is not None else None,
     )
 
 
 def _tokens(
-    side: Side, account: MailAccount, oauth2: OAuth2, read: Callable[[str, str], bytes]
+    side: Side,
+    account: MailAccount,
+    oauth2: OAuth2,
+    read: Callable[[str, str], bytes],
+    *,
+    proxy_login: ProxyLogin | None,
 ) -> Tokens:
     def part(wanted: SecretPart) -> bytes:
         # At each request anew: the kubelet brings a changed Secret into a running pod.
@@ -198,11 +220,23 @@ def _tokens(
     if oauth2.ca_ref is not None:
         ca = read(names.token_ca_path(side), "the CA certificates of the token endpoint")
         ca_pem = ca.decode("utf-8", "replace")
-    return Tokens(account, oauth2, part, side=side, ca_pem=ca_pem)
+    proxy = proxy_url(account.proxy, proxy_login) if account.proxy is not None else None
+    return Tokens(account, oauth2, part, side=side, ca_pem=ca_pem, proxy=proxy)
+
+
+def _proxy_login(party: Party, server: Server, *, root: Path) -> ProxyLogin | None:
+    if server.proxy is None or server.proxy.secret_ref is None:
+        return None
+    paths = names.proxy_username_path(party), names.proxy_password_path(party)
+    what = "the user name for the proxy", "the password for the proxy"
+    user, word = (
+        _read(path, name, party=party, root=root) for path, name in zip(paths, what, strict=True)
+    )
+    return ProxyLogin.of(user, word, party=party)
 
 
 def _certificates(
-    party: Party, policy: TLSPolicy, *, root: Path
+    party: Party, server: Server, *, root: Path
 ) -> tuple[str | None, ClientCertificate | None]:
     """Return what the policy's references stand for: CA certificates, and one of the client's."""
 
@@ -210,6 +244,10 @@ def _certificates(
         return _read(path, what, party=party, root=root)
 
     ca_pem = client = None
+    policy = server.tls
+    # Behind a tunnel they are the tunnel's business, and only its container has them.
+    if server.tunnel is not None:
+        return None, None
     if policy.ca_ref is not None:
         ca_pem = read(names.ca_path(party), "the CA certificates").decode("utf-8", "replace")
     if policy.client_certificate_ref is not None:

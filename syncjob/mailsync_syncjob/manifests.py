@@ -17,9 +17,10 @@ from mailsync_api.manifest import MailEndpoint, MailSync
 from mailsync_api.names import API_VERSION, KIND_MAILENDPOINT, KIND_MAILSYNC
 from mailsync_api.spec import Accounts
 from mailsync_syncjob.clientcert import ClientCertificate
-from mailsync_syncjob.credentials import Endpoint, Password, Target
+from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target
 from mailsync_syncjob.errors import ConfigurationError
 from mailsync_syncjob.oauth2.tokens import Tokens
+from mailsync_syncjob.proxy import proxy_url
 from mailsync_syncjob.runner import Endpoints
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class Manifests:
         return Endpoints(*ends)
 
     def targets(self, mailsync: MailSync, *, directory: Path | None) -> tuple[Target, ...]:
-        """Return both servers of a MailSync, with what their policies refer to and no passwords.
+        """Return both servers of a MailSync, with what their policies refer to.
+
+        No password is among that but a proxy's.
 
         Raises
         ------
@@ -88,7 +91,11 @@ class Manifests:
         for side in Side:
             account, entry = accounts.account(side), self._reader(side, mailsync, directory)
             ca_pem, client = _certificates(account.tls, entry)
-            found.append(Target(side, account, ca_pem=ca_pem, client_certificate=client))
+            login = _proxy_login(side, account, entry)
+            target = Target(
+                side, account, ca_pem=ca_pem, client_certificate=client, proxy_login=login
+            )
+            found.append(target)
         return tuple(found)
 
     def accounts(self, mailsync: MailSync) -> Accounts:
@@ -182,19 +189,37 @@ class _TokenReader:
 
 
 def _endpoint(side: Side, account: MailAccount, entry: _Reader) -> Endpoint:
+    login = _proxy_login(side, account, entry)
+    proxy = proxy_url(account.proxy, login) if account.proxy is not None else None
     secret = account.authentication.secret_ref
     password = tokens = None
     if (oauth2 := account.authentication.oauth2) is not None and secret is not None:
         reader = _TokenReader(account, entry)
-        tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=reader.ca_pem(oauth2))
+        trusted = reader.ca_pem(oauth2)
+        tokens = Tokens(account, oauth2, reader.part, side=side, ca_pem=trusted, proxy=proxy)
     elif secret is not None:
         password = Password(
             entry(secret.name, secret.password_key, field="authentication.secretRef")
         )
     ca_pem, client = _certificates(account.tls, entry)
     return Endpoint(
-        side, account, password, ca_pem=ca_pem, client_certificate=client, tokens=tokens
+        side,
+        account,
+        password,
+        ca_pem=ca_pem,
+        client_certificate=client,
+        tokens=tokens,
+        proxy_login=login,
     )
+
+
+def _proxy_login(side: Side, account: MailAccount, entry: _Reader) -> ProxyLogin | None:
+    ref = account.proxy.secret_ref if account.proxy is not None else None
+    if ref is None:
+        return None
+    keys = (ref.username_key, ref.password_key)
+    user, word = (entry(ref.name, key, field="proxy.secretRef") for key in keys)
+    return ProxyLogin.of(user, word, party=side)
 
 
 def _certificates(policy: TLSPolicy, entry: _Reader) -> tuple[str | None, ClientCertificate | None]:
@@ -283,14 +308,9 @@ def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
             if isinstance(item, dict):
                 _add(manifests, item, where=f"{where}, items[{index}]")
     elif kind == KIND_MAILSYNC:
-        manifests.mailsyncs.append(_model(MailSync, document, where=where))
+        _add_mailsync(manifests, document, where=where)
     elif kind == KIND_MAILENDPOINT:
-        endpoint = _model(MailEndpoint, document, where=where)
-        namespace = str(document["metadata"].get("namespace") or "")
-        place = (namespace, endpoint.metadata.name)
-        if place in manifests.servers:
-            raise ConfigurationError(f"{where}: the {kind} {place[1]} is there twice")
-        manifests.servers[place] = endpoint
+        _add_endpoint(manifests, document, where=where)
     elif kind in {_SECRET, _CONFIG_MAP} and version == "v1":
         name, entries = _entries(document, where=where)
         key = (kind, name[0], name[1])
@@ -307,6 +327,28 @@ def _add(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
 def _referred(mailsync: MailSync, side: Side) -> str | None:
     ref = mailsync.spec.account(side).endpoint_ref
     return ref.name if ref else None
+
+
+def _add_mailsync(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
+    mailsync = _model(MailSync, document, where=where)
+    manifests.mailsyncs.append(mailsync)
+    for side in Side:
+        if mailsync.spec.account(side).tunnel is not None:
+            manifests.ignored.append(_no_tunnel(f"{where}: spec.{side}.tunnel"))
+
+
+def _add_endpoint(manifests: Manifests, document: dict[str, Any], *, where: str) -> None:
+    endpoint = _model(MailEndpoint, document, where=where)
+    place = (str(document["metadata"].get("namespace") or ""), endpoint.metadata.name)
+    if place in manifests.servers:
+        raise ConfigurationError(f"{where}: the {KIND_MAILENDPOINT} {place[1]} is there twice")
+    manifests.servers[place] = endpoint
+    if endpoint.spec.tunnel is not None:
+        manifests.ignored.append(_no_tunnel(f"{where}: spec.tunnel"))
+
+
+def _no_tunnel(field: str) -> str:
+    return f"{field} is for pods: here the TLS is done without it, by the same policy"
 
 
 def _model(model: type[M], document: dict[str, Any], *, where: str) -> M:

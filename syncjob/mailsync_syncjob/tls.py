@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from mailsync_syncjob.party import Party
 
 __all__ = [
+    "certificate_error",
     "certificate_reason",
     "check_pin",
     "clear_text_facts",
     "client_certificate_error",
+    "handshake_error",
     "make_context",
     "policy_error",
     "server_name",
@@ -159,20 +161,28 @@ def server_name(endpoint: Target) -> str:
 
 def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
     """Return what a failed handshake means, with the cure."""
-    name = server_name(endpoint)
-    where = f"{endpoint.side} {endpoint.address}"
-    policy = endpoint.account.tls
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = certificate_reason(error)
-        words = _certificate_words(
-            reason, name=name, said=error.verify_message, level=policy.security_level
-        )
-        return TLSPolicyError(
-            f"{where}: {words}; no credentials were sent", side=endpoint.side, reason=reason
-        )
-    if (refused := client_certificate_error(error, endpoint=endpoint)) is not None:
-        return refused
-    if speaks_no_tls(error):
+        return certificate_error(certificate_reason(error), error.verify_message, endpoint=endpoint)
+    return handshake_error(error.reason, _words(error), endpoint=endpoint)
+
+
+def certificate_error(reason: Reason, said: str, *, endpoint: Target) -> TLSPolicyError:
+    """Return that the server's certificate is refused, with the cure; ``said`` is OpenSSL's."""
+    name, level = server_name(endpoint), endpoint.account.tls.security_level
+    words = _certificate_words(reason, name=name, said=said, level=level)
+    return TLSPolicyError(
+        f"{endpoint.side} {endpoint.address}: {words}; no credentials were sent",
+        side=endpoint.side,
+        reason=reason,
+    )
+
+
+def handshake_error(word: str | None, said: str, *, endpoint: Target) -> TLSPolicyError:
+    """Return what OpenSSL's word for a failed handshake means, with the cure."""
+    where, policy = f"{endpoint.side} {endpoint.address}", endpoint.account.tls
+    if word in _CLIENT_REFUSED:
+        return _client_refused(said, endpoint=endpoint)
+    if word in _NOT_TLS:
         return TLSPolicyError(
             f"{where} does not speak TLS: for a server that starts in clear text choose "
             "tls.mode StartTLS (usually port 143); no credentials were sent",
@@ -180,7 +190,7 @@ def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
             reason=Reason.TLS_NOT_SPOKEN,
         )
     return TLSPolicyError(
-        f"{where}: the TLS handshake failed ({_words(error)}): server and policy have no protocol "
+        f"{where}: the TLS handshake failed ({said}): server and policy have no protocol "
         f"version or cipher in common (tls.minVersion is {policy.min_version}, securityLevel is "
         f"{policy.security_level}; TLS 1.0 and 1.1 need minVersion TLSv1.0 and securityLevel 0); "
         "no credentials were sent",
@@ -193,10 +203,13 @@ def client_certificate_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPol
     """Return what it means that a server does not accept this client; None if it is not that."""
     if error.reason not in _CLIENT_REFUSED:
         return None
+    return _client_refused(_words(error), endpoint=endpoint)
+
+
+def _client_refused(said: str, *, endpoint: Target) -> TLSPolicyError:
     shown = endpoint.account.tls.client_certificate_ref is not None
     what = (
-        f"refused the certificate of tls.clientCertificateRef ({_words(error)}): give one that it "
-        "accepts"
+        f"refused the certificate of tls.clientCertificateRef ({said}): give one that it accepts"
         if shown
         else "demands a client certificate: name one in tls.clientCertificateRef"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mailsync_api import names
 from tests.cluster.binaries import binary
 from tests.cluster.shell import run
 
@@ -226,6 +227,99 @@ def test_both_images_are_of_the_charts_release_unless_said_otherwise() -> None:
     )
 
 
+# ---- NetworkPolicies, as data
+
+
+def _policy(name: str, *settings: str) -> dict[str, Any]:
+    spec: dict[str, Any] = _rendered(*settings)["NetworkPolicy", name]["spec"]
+    return spec
+
+
+def _ports(rule: dict[str, Any]) -> set[tuple[str, int]]:
+    return {(each["protocol"], each["port"]) for each in rule["ports"]}
+
+
+_DNS = {(protocol, port) for protocol in ("UDP", "TCP") for port in (53, 5353)}
+
+
+@pytest.mark.cluster
+def test_there_is_no_network_policy_unless_asked_for() -> None:
+    assert not [kind for kind, _ in _rendered() if kind == "NetworkPolicy"]
+
+
+@pytest.mark.cluster
+def test_engines_talk_to_dns_and_imap_and_nobody_to_them() -> None:
+    spec = _policy("mailsync-engine", "networkPolicy.enabled=true")
+    assert spec.pop("podSelector") == {
+        "matchLabels": {
+            names.MANAGED_BY_LABEL: names.FIELD_MANAGER,
+            names.COMPONENT_LABEL: names.ENGINE_CONTAINER,
+        }
+    }
+    assert sorted(spec.pop("policyTypes")) == ["Egress", "Ingress"]
+    assert spec.pop("ingress") == []
+    dns, imap = spec.pop("egress")
+    assert not spec
+    assert (_ports(dns), set(dns)) == (_DNS, {"ports"})
+    assert (_ports(imap), set(imap)) == ({("TCP", 143), ("TCP", 993)}, {"ports"})
+
+
+@pytest.mark.cluster
+def test_the_policy_selects_the_pods_that_the_operator_makes() -> None:
+    spec = _policy("mailsync-engine", "networkPolicy.enabled=true")
+    golden = _ROOT / "tests" / "data" / "operator" / "job-plain.yaml"
+    job = yaml.safe_load(golden.read_text(encoding="utf-8"))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.cluster
+def test_ports_and_peers_of_the_policy_can_be_chosen() -> None:
+    settings = [
+        "networkPolicy.enabled=true",
+        "networkPolicy.ports={993}",
+        "networkPolicy.extraPorts={443,1080,993}",
+        "networkPolicy.dnsPorts={53}",
+        "networkPolicy.to[0].ipBlock.cidr=192.0.2.0/24",
+    ]
+    dns, imap = _policy("mailsync-engine", *settings)["egress"]
+    assert _ports(dns) == {("UDP", 53), ("TCP", 53)}
+    assert [each["port"] for each in imap["ports"]] == [993, 443, 1080]
+    assert imap["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    assert "to" not in dns
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("settings", "namespaces"),
+    [
+        ([], ["mailsync-system"]),
+        (["watchNamespaces={mail,post}"], ["mail", "post"]),
+        (["watchNamespaces={mail}", "networkPolicy.namespaces={a,b}"], ["a", "b"]),
+    ],
+)
+def test_the_policy_is_made_where_the_engines_are(
+    settings: list[str], namespaces: list[str]
+) -> None:
+    made = yaml.safe_load_all(run(_command("networkPolicy.enabled=true", *settings)).stdout)
+    found = [each["metadata"]["namespace"] for each in made if each["kind"] == "NetworkPolicy"]
+    assert found == namespaces
+
+
+@pytest.mark.cluster
+def test_the_operators_own_policy() -> None:
+    spec = _policy("mailsync", "networkPolicy.operator.enabled=true")
+    deployment = _rendered()["Deployment", "mailsync"]["spec"]
+    assert spec.pop("podSelector") == deployment["selector"]
+    assert sorted(spec.pop("policyTypes")) == ["Egress", "Ingress"]
+    (ingress,), (dns, server) = spec.pop("ingress"), spec.pop("egress")
+    assert not spec
+    container = deployment["template"]["spec"]["containers"][0]
+    assert _ports(ingress) == {("TCP", each["containerPort"]) for each in container["ports"]}
+    assert _ports(dns) == _DNS
+    assert _ports(server) == {("TCP", 443), ("TCP", 6443)}
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize(
     ("setting", "words"),
@@ -235,6 +329,8 @@ def test_both_images_are_of_the_charts_release_unless_said_otherwise() -> None:
         ("workers=0", "workers"),
         ("watchNamespaces={Mail}", "watchNamespaces"),
         ("metrics.serviceMonitor.intervall=1s", "intervall"),
+        ("networkPolicy.extraPorts={0}", "extraPorts"),
+        ("networkPolicy.dnsPorts=", "dnsPorts"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(setting: str, words: str) -> None:

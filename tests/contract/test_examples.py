@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mailsync_api.manifest import MailEndpoint, MailSync
 from mailsync_api.spec import Accounts
 
 _FOLDER = Path(__file__).parents[2] / "examples"
+_HTTPS_PORT = 443
+_CHART = Path(__file__).parents[2] / "charts" / "mailsync"
 _FILES = sorted(_FOLDER.glob("*.yaml"))
 
 
@@ -37,6 +40,8 @@ def _referenced(account: MailAccount) -> set[tuple[str, str, str]]:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
     if ca := account.tls.ca_ref:
         keys.add((CaRefKind(ca.kind).value, ca.name, ca.key))
+    if account.proxy and (gate := account.proxy.secret_ref):
+        keys |= {("Secret", gate.name, key) for key in (gate.username_key, gate.password_key)}
     return keys
 
 
@@ -55,6 +60,34 @@ def test_an_example_is_valid_and_holds_what_it_refers_to(path: Path) -> None:
         accounts = Accounts.of(each.spec, servers)
         referenced = _referenced(accounts.source) | _referenced(accounts.destination)
         assert referenced <= _keys(objects)
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+def test_the_ports_that_a_network_policy_must_open_are_said(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    values = yaml.safe_load((_CHART / "values.yaml").read_text(encoding="utf-8"))
+    said = re.search(r"networkPolicy\.extraPorts=\{([0-9,]+)\}", text)
+    opened = {*values["networkPolicy"]["ports"], *map(int, said[1].split(",") if said else ())}
+    needed = {port for each in _objects(path) for port in _ports(each)}
+    assert needed <= opened
+
+
+def _ports(obj: dict[str, Any]) -> set[int]:
+    """Return the ports that a MailSync's pod connects to, or that a Service's pods have."""
+    if obj["kind"] == "Service":
+        return {each["targetPort"] for each in obj["spec"]["ports"]}
+    if obj["kind"] == "MailEndpoint":
+        return set(MailEndpoint.from_object(obj).spec.server.ports)
+    if obj["kind"] != "MailSync":
+        return set()
+    spec = MailSync.from_object(obj).spec
+    accounts = [each for each in (spec.source, spec.destination) if each.endpoint_ref is None]
+    found: set[int] = set()
+    for each in (account.on(None) for account in accounts):
+        # A token endpoint is asked by the account's proxy too.
+        token_ports = {_HTTPS_PORT} if each.authentication.oauth2 else set()
+        found |= {each.proxy.port} if each.proxy else {*each.ports, *token_ports}
+    return found
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)

@@ -31,7 +31,9 @@ def test_the_build_uses_the_makefiles_uv() -> None:
 @pytest.mark.parametrize("name", ["operator", "syncjob"])
 def test_a_result_takes_installed_files_only(name: str) -> None:
     copies = re.findall(r"^COPY (.*)$", _stage(name), re.MULTILINE)
+    stunnel = ["--from=stunnel /opt/stunnel /"] if name == "syncjob" else []
     assert copies == [
+        *stunnel,
         f"--from=dependencies-{name} /opt/mailsync /opt/mailsync",
         "--from=project /opt/project /opt/mailsync",
     ]

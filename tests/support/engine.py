@@ -39,6 +39,8 @@ class Account:
     """Laid over what the account has of it anyway."""
     files: dict[str, str] = field(default_factory=dict)
     """More files of its Secrets, by what follows the side in their paths: ``/token``, say."""
+    server: dict[str, Any] = field(default_factory=dict)
+    """More fields of the server: its proxy, its tunnel."""
 
     @classmethod
     def at(cls, server: Dovecot, user: str, password: str, **tls: Any) -> Account:
@@ -58,6 +60,7 @@ class Account:
             "username": self.user,
             "tls": {**self.tls, **ca},
             "authentication": {"secretRef": {"name": f"{side}-password"}, **self.authentication},
+            **self.server,
         }
 
 

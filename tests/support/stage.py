@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ class Stage:
     destination: MailServer
 
     def server(
-        self, name: str, *names: str, authority: trustme.CA | None = None, **pod: Any
+        self,
+        name: str,
+        *names: str,
+        authority: trustme.CA | None = None,
+        expired: bool = False,
+        **pod: Any,
     ) -> MailServer:
         """Deploy one more server with USER, its certificate for ``names``; wait until it answers.
 
@@ -55,11 +61,19 @@ class Stage:
             Host names of its certificate; its own by default.
         authority
             Who signs it: by default the one that the MailSyncs trust.
+        expired
+            Whether its certificate is one that ended yesterday.
         pod
             Further fields of `DovecotPod`.
         """
         signer = authority or self.authority
-        pair = certificate(signer, *(names or (f"{name}.{self.kube.namespace}.svc",)))
+        now = datetime.now(UTC)
+        past = {"not_before": now - timedelta(days=9), "not_after": now - timedelta(days=1)}
+        pair = certificate(
+            signer,
+            *(names or (f"{name}.{self.kube.namespace}.svc",)),
+            **(past if expired else {}),
+        )
         image, users = self.source.pod.image, self.source.pod.users
         described = DovecotPod(name, image, users, pair, **pod)
         server = MailServer.deploy(self.kube, described, _pem(signer))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.serialization import Encoding
 
-__all__ = ["CASES", "Case", "Pki", "table"]
+__all__ = ["CASES", "Case", "Listener", "Pki", "table"]
 
 
 class Pki:

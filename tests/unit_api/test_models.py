@@ -14,6 +14,8 @@ from mailsync_api.manifest import MailSync
 from mailsync_api.spec import Accounts
 from tests.support.builders import mailsync
 
+PROXY = {"type": "SOCKS5", "host": "proxy.example.org", "port": 1080}
+
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("scheme in host", {"source": {"host": "imaps://a"}}, "spec.source.host", "'imaps://a'"),
     ("port in host", {"source": {"host": "a.example:993"}}, "spec.source.host", "no port"),
@@ -56,6 +58,60 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         {"source": {"tls": {"mode": "Opportunistic", "pinnedSpkiSha256": ["A" * 43 + "="]}}},
         "spec.source.tls",
         "choose mode Auto",
+    ),
+    (
+        "a tunnel that would have to find out",
+        {"source": {"tls": {"mode": "Auto"}, "tunnel": {"type": "Stunnel"}}},
+        "spec.source",
+        "set tls.mode to Implicit or StartTLS",
+    ),
+    (
+        "a tunnel for clear text",
+        {"destination": {"tls": {"mode": "None"}, "tunnel": {"type": "Stunnel"}}},
+        "spec.destination",
+        "or remove tunnel",
+    ),
+    (
+        "a pin behind a tunnel",
+        {"source": {"tls": {"pinnedSpkiSha256": ["A" * 43 + "="]}, "tunnel": {}}},
+        "spec.source",
+        "remove the pins",
+    ),
+    (
+        "a tunnel and a proxy",
+        {"source": {"tunnel": {}, "proxy": PROXY}},
+        "spec.source",
+        "remove proxy or tunnel",
+    ),
+    (
+        "an unknown tunnel",
+        {"source": {"tunnel": {"type": "OpenVPN"}}},
+        "spec.source.tunnel.type",
+        "Stunnel",
+    ),
+    (
+        "a proxy beside endpointRef",
+        {"source": {"host": None, "endpointRef": {"name": "old"}, "proxy": PROXY}},
+        "spec.source",
+        "change the MailEndpoint",
+    ),
+    (
+        "an unknown proxy",
+        {"source": {"proxy": {**PROXY, "type": "SOCKS4"}}},
+        "spec.source.proxy.type",
+        "SOCKS5",
+    ),
+    (
+        "a proxy's address as a URL",
+        {"source": {"proxy": {**PROXY, "host": "http://p"}}},
+        "spec.source.proxy.host",
+        "no scheme",
+    ),
+    (
+        "a proxy without its port",
+        {"source": {"proxy": {"type": "SOCKS5", "host": "p"}}},
+        "spec.source.proxy.port",
+        "required",
     ),
     ("level 6", {"source": {"tls": {"securityLevel": 6}}}, "spec.source.tls.securityLevel", "5"),
     (

@@ -17,6 +17,7 @@ from mailsync_api.job import JobInput
 from mailsync_api.mailendpoint import MailEndpointSpec
 from mailsync_api.probe import ProbeInput
 from mailsync_api.status import CurrentRun, RunType
+from mailsync_api.tunnel import TunnelInput
 from mailsync_operator.builders.job import Engine, build_job, to_object
 from mailsync_operator.builders.probe import build_probe_job
 from mailsync_operator.gate import endpoint_state
@@ -32,6 +33,12 @@ _FULL: dict[str, Any] = {
     "source": {
         "port": 1143,
         "username": "alice$(HOME)@example.org",
+        "proxy": {
+            "type": "HTTPConnect",
+            "host": "proxy.example.org",
+            "port": 3128,
+            "secretRef": {"name": "gate", "usernameKey": "user"},
+        },
         "tls": {"mode": "StartTLS", "caRef": {"kind": "Secret", "name": "ca", "key": "tls.crt"}},
         "authentication": {
             "mechanism": "ScramSha256",
@@ -98,7 +105,12 @@ _TOKENS: dict[str, Any] = {
     },
 }
 
-_GOLDENS = [("job-plain", {}), ("job-everything", _FULL), ("job-tokens", _TOKENS)]
+_GOLDENS = [
+    ("job-plain", {}),
+    ("job-everything", _FULL),
+    ("job-tunnel", {"source": {"tunnel": {}, "tls": {"caRef": {"name": "ca"}}}}),
+    ("job-tokens", _TOKENS),
+]
 
 
 def built(mailsync: MailSyncObject, *, number: int = 1) -> dict[str, Any]:
@@ -183,6 +195,18 @@ def test_the_input_of_a_probe_is_what_the_engine_reads() -> None:
     assert (found.name, found.server.port) == ("old", 1143)
 
 
+def test_a_probe_goes_by_the_same_proxy_or_tunnel_as_runs() -> None:
+    proxy = {"type": "SOCKS5", "host": "p.example.org", "port": 1080, "secretRef": {"name": "x"}}
+    [container] = pod_spec(probed(proxy=proxy))["containers"]
+    assert {each["name"] for each in container["volumeMounts"]} == {"server-proxy", "tmp"}
+
+    spec = pod_spec(probed(tunnel={}, tls={"caRef": {"name": "ca"}}))
+    [sidecar], [engine] = spec["initContainers"], spec["containers"]
+    assert sidecar["name"] == names.tunnel_container(names.PROBED_SERVER)
+    assert {each["name"] for each in sidecar["volumeMounts"]} == {"server-ca", "tunnel"}
+    assert {each["name"] for each in engine["volumeMounts"]} == {"tunnel", "tmp"}
+
+
 def test_an_answer_ends_a_probe_and_a_death_does_not() -> None:
     [_, final] = probed()["spec"]["podFailurePolicy"]["rules"]
     codes = set(final["onExitCodes"]["values"])
@@ -224,6 +248,55 @@ def test_the_pod_meets_pod_security_restricted() -> None:
     assert not spec["automountServiceAccountToken"]
 
 
+def _tunnelled() -> dict[str, Any]:
+    tls = {"caRef": {"name": "ca"}, "clientCertificateRef": {"name": "client"}}
+    return pod_spec(
+        built(
+            mailsync_object(
+                source={"tunnel": {}, "tls": tls, "username": "alice$(HOME)@example.org"},
+                destination={"tunnel": {}, "tls": {"mode": "StartTLS"}},
+            )
+        )
+    )
+
+
+def test_a_tunnel_is_a_native_sidecar_as_restricted_as_the_engine() -> None:
+    spec = _tunnelled()
+    [engine] = spec["containers"]
+    assert [each["name"] for each in spec["initContainers"]] == [
+        names.tunnel_container("source"),
+        names.tunnel_container("destination"),
+    ]
+    for place, sidecar in zip(("source", "destination"), spec["initContainers"], strict=True):
+        assert sidecar["restartPolicy"] == "Always"
+        assert sidecar["command"] == ["mailsync-tunnel"]
+        assert sidecar["image"] == engine["image"]
+        assert sidecar["securityContext"] == engine["securityContext"]
+        command = sidecar["startupProbe"]["exec"]["command"]
+        assert command == ["test", "-s", names.tunnel_ready_path(place)]
+
+
+def test_a_tunnel_is_told_of_the_server_and_not_of_the_account() -> None:
+    [source, _] = _tunnelled()["initContainers"]
+    [variable] = source["env"]
+    assert variable["name"] == names.TUNNEL_INPUT_ENV
+    seen = TunnelInput.model_validate_json(variable["value"].replace("$$", "$"))
+    assert (seen.place, seen.server.host) == ("source", "source.example.org")
+    assert "alice" not in variable["value"]
+
+
+def test_certificates_are_the_tunnels_and_passwords_the_engines() -> None:
+    spec = _tunnelled()
+
+    def mounted(container: dict[str, Any]) -> dict[str, bool]:
+        return {each["name"]: each.get("readOnly", False) for each in container["volumeMounts"]}
+
+    [source, destination], [engine] = spec["initContainers"], spec["containers"]
+    assert mounted(source) == {"source-ca": True, "source-client": True, "tunnel": False}
+    assert mounted(destination) == {"tunnel": False}
+    assert mounted(engine) == {"source": True, "destination": True, "tunnel": True, "tmp": False}
+
+
 def test_the_input_is_what_the_engine_reads() -> None:
     [container] = pod_spec(built(mailsync_object(**_FULL)))["containers"]
     [variable] = container["env"]
@@ -246,6 +319,8 @@ def test_files_are_where_the_engine_looks_for_them() -> None:
     assert files == {
         names.password_path("source"),
         names.password_path("destination"),
+        names.proxy_username_path("source"),
+        names.proxy_password_path("source"),
         names.ca_path("source"),
         names.ca_path("destination"),
         names.client_certificate_path("destination"),

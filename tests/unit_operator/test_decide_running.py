@@ -70,6 +70,11 @@ def test_the_state_follows_the_pod(pods: dict[str, Any], expected: str) -> None:
             ['ConfigMap "ca"', "no key"],
         ),
         (
+            ("source-proxy", 'secret "gate" not found'),
+            Reason.SECRET_NOT_FOUND,
+            ['Secret "gate"', "credentials for the proxy of the source", '"username" or "word"'],
+        ),
+        (
             ("source-client", 'secret "client" not found'),
             Reason.SECRET_NOT_FOUND,
             ['Secret "client"', "client certificate of the source", '"tls.crt" or "tls.key"'],
@@ -83,7 +88,13 @@ def test_the_state_follows_the_pod(pods: dict[str, Any], expected: str) -> None:
 )
 def test_what_is_missing_is_named(event: tuple[str, str], reason: Reason, words: list[str]) -> None:
     refs = {"caRef": {"name": "ca"}, "clientCertificateRef": {"name": "client"}}
-    mailsync = in_run(source={"tls": refs})
+    proxy = {
+        "type": "SOCKS5",
+        "host": "gate.example.org",
+        "port": 1080,
+        "secretRef": {"name": "gate", "passwordKey": "word"},
+    }
+    mailsync = in_run(source={"tls": refs, "proxy": proxy})
     decision = decide(
         observe(
             mailsync,

@@ -152,6 +152,27 @@ def test_a_pod_is_read() -> None:
     assert owner(body) == Work("MailSync", ("default", "alice"))
 
 
+@pytest.mark.parametrize(
+    ("own", "before", "expected"),
+    [
+        ({"waiting": {"reason": "PodInitializing"}}, "ErrImagePull", "ErrImagePull"),
+        ({"waiting": {"reason": "PodInitializing"}}, "CrashLoopBackOff", "CrashLoopBackOff"),
+        ({"waiting": {"reason": "PodInitializing"}}, "", "PodInitializing"),
+        ({"waiting": {"reason": "ErrImagePull"}}, "CrashLoopBackOff", "ErrImagePull"),
+        ({"running": {"startedAt": "2024-01-01T00:00:00Z"}}, "CrashLoopBackOff", ""),
+    ],
+)
+def test_what_holds_up_a_tunnel_holds_up_the_engine(
+    own: dict[str, Any], before: str, expected: str
+) -> None:
+    tunnel = {"waiting": {"reason": before}} if before else {"running": {}}
+    status = {
+        "initContainerStatuses": [{"name": "tunnel-source", "state": tunnel}],
+        "containerStatuses": [{"name": "engine", "state": own}],
+    }
+    assert PodSnapshot.from_body({"metadata": {}, "status": status}).waiting_reason == expected
+
+
 # --- the view ---
 
 

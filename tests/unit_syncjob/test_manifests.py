@@ -221,6 +221,33 @@ def test_no_password_in_what_python_shows() -> None:
     assert "word of" not in repr(manifests) + repr(ends) + str(ends.source.password)
 
 
+def test_a_tunnel_is_named_and_left_out() -> None:
+    manifests = _load(manifest(destination={"tunnel": {"type": "Stunnel"}}), *_SECRETS)
+    assert manifests.ignored == [
+        "file.yaml, document 1: spec.destination.tunnel is for pods: here the TLS is done without "
+        "it, by the same policy"
+    ]
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert ends.destination.tunnel is None
+
+
+def test_the_login_for_a_proxy_comes_from_its_secret() -> None:
+    gate = {"name": "gate", "passwordKey": "word"}
+    proxy = {"type": "SOCKS5", "host": "gate.example.org", "port": 1080, "secretRef": gate}
+    secret = _secret("gate", stringData={"username": "me", "word": "word of gate"})
+    manifests = _load(manifest(source={"proxy": proxy}), *_SECRETS, secret)
+    ends = manifests.endpoints(manifests.mailsyncs[0], directory=None)
+    assert ends.destination.proxy_login is None
+    login = ends.source.proxy_login
+    assert login is not None
+    assert (login.username, login.password.reveal()) == ("me", b"word of gate")
+    assert "word of" not in repr(ends)
+
+    manifests = _load(manifest(source={"proxy": proxy}), *_SECRETS)
+    with pytest.raises(ConfigurationError, match=r"source\.proxy\.secretRef"):
+        manifests.endpoints(manifests.mailsyncs[0], directory=None)
+
+
 def test_a_client_certificate_comes_from_its_secret() -> None:
     refers = {"tls": {"clientCertificateRef": {"name": "own", "keyKey": "key"}}}
     both = _secret("own", stringData={"tls.crt": "certificate", "key": "private"})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
 from mailsync_api.endpoint import CaRef, CaRefKind, MailAccount, Server, Side, TLSMode
-from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, TOKEN_CA_SUFFIX
+from mailsync_operator.builders.tunnel import tunnel_container, tunnel_mount, tunnel_volume
+from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, PROXY_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mailsync_api.mailendpoint import MailEndpointSpec
     from mailsync_api.podtemplate import PodTemplate
     from mailsync_api.spec import Accounts, MailSyncSpec
@@ -29,36 +33,73 @@ def engine_pod_spec(
     spec: MailSyncSpec, accounts: Accounts, *, image: str, pull_policy: str, text: str
 ) -> k8s.V1PodSpec:
     """Return the pod's spec; ``text`` is the engine's input as JSON."""
-    sides = [(side, accounts.account(side)) for side in Side]
-    volumes = [volume for side, account in sides for volume in _account_volumes(side, account)]
+    ends = [_account_end(side, accounts.account(side)) for side in Side]
     variable = k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))
-    return _pod_spec(spec.pod_template, volumes, variable, image=image, pull_policy=pull_policy)
+    return _pod_spec(spec.pod_template, ends, variable, image=image, pull_policy=pull_policy)
 
 
 def probe_pod_spec(
     spec: MailEndpointSpec, *, image: str, pull_policy: str, text: str
 ) -> k8s.V1PodSpec:
-    """Return the spec of a probe's pod: the same, without any password."""
-    volumes = _server_volumes(names.PROBED_SERVER, spec.server)
+    """Return the spec of a probe's pod: the same, without any password but a proxy's."""
+    ends = [_End(names.PROBED_SERVER, spec.server)]
     variable = k8s.V1EnvVar(name=names.PROBE_INPUT_ENV, value=_verbatim(text))
     template = spec.probe.pod_template
-    return _pod_spec(template, volumes, variable, image=image, pull_policy=pull_policy)
+    return _pod_spec(template, ends, variable, image=image, pull_policy=pull_policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One server of a pod: what its volumes are named after, and what is needed for it."""
+
+    name: str
+    server: Server
+    logins: tuple[k8s.V1Volume, ...] = ()
+
+    @property
+    def certificates(self) -> list[k8s.V1Volume]:
+        """What the TLS is done with: by the engine, or by a tunnel in its place."""
+        if self.server.tls.mode is TLSMode.NONE:
+            return []
+        trust = _trust_volumes(f"{self.name}{CA_SUFFIX}", self.server.tls.ca_ref)
+        return [*trust, *_client_volumes(self.name, self.server)]
+
+    @property
+    def own(self) -> list[k8s.V1Volume]:
+        """What the engine itself gets."""
+        mine = [*self.logins, *_proxy_volumes(self.name, self.server)]
+        return mine if self.server.tunnel is not None else [*mine, *self.certificates]
+
+    @property
+    def tunnels_own(self) -> list[k8s.V1Volume]:
+        """What only the tunnel gets."""
+        return self.certificates if self.server.tunnel is not None else []
 
 
 def _pod_spec(
     template: PodTemplate,
-    volumes: list[k8s.V1Volume],
+    ends: list[_End],
     variable: k8s.V1EnvVar,
     *,
     image: str,
     pull_policy: str,
 ) -> k8s.V1PodSpec:
-    mounts = [
-        k8s.V1VolumeMount(
-            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+    volumes = [volume for end in ends for volume in (*end.own, *end.tunnels_own)]
+    mounts = [mount for end in ends for mount in _mounts(end.own)]
+    tunnels = [
+        tunnel_container(
+            end.name,
+            end.server,
+            image=image,
+            pull_policy=pull_policy,
+            mounts=_mounts(end.tunnels_own),
         )
-        for volume in volumes
+        for end in ends
+        if end.server.tunnel is not None
     ]
+    if tunnels:
+        volumes.append(tunnel_volume())
+        mounts.append(tunnel_mount(read_only=True))
     container = k8s.V1Container(
         name=names.ENGINE_CONTAINER,
         image=image,
@@ -78,6 +119,7 @@ def _pod_spec(
     )
     scratch = k8s.V1EmptyDirVolumeSource(medium="Memory", size_limit="64Mi")
     return k8s.V1PodSpec(
+        init_containers=tunnels or None,
         containers=[container],
         volumes=[*volumes, k8s.V1Volume(name="tmp", empty_dir=scratch)],
         restart_policy="Never",
@@ -108,19 +150,33 @@ def _resources(template: PodTemplate) -> k8s.V1ResourceRequirements:
     )
 
 
-def _account_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:
+def _account_end(side: Side, account: MailAccount) -> _End:
+    logins = (*_password_volumes(side, account), *_token_ca_volumes(side, account))
+    return _End(side.value, account, logins)
+
+
+def _mounts(volumes: Iterable[k8s.V1Volume]) -> list[k8s.V1VolumeMount]:
     return [
-        *_password_volumes(side, account),
-        *_token_ca_volumes(side, account),
-        *_server_volumes(side.value, account),
+        k8s.V1VolumeMount(
+            name=volume.name, mount_path=f"{names.SECRETS_ROOT}/{volume.name}", read_only=True
+        )
+        for volume in volumes
     ]
 
 
-def _server_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
-    if server.tls.mode is TLSMode.NONE:
+def _proxy_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
+    ref = server.proxy.secret_ref if server.proxy else None
+    if ref is None:
         return []
-    trust = _trust_volumes(f"{name}{CA_SUFFIX}", server.tls.ca_ref)
-    return [*trust, *_client_volumes(name, server)]
+    source = k8s.V1SecretVolumeSource(
+        secret_name=ref.name,
+        default_mode=_SECRET_MODE,
+        items=[
+            k8s.V1KeyToPath(key=ref.username_key, path=names.PROXY_USERNAME_FILE_NAME),
+            k8s.V1KeyToPath(key=ref.password_key, path=names.PROXY_PASSWORD_FILE_NAME),
+        ],
+    )
+    return [k8s.V1Volume(name=f"{name}{PROXY_SUFFIX}", secret=source)]
 
 
 def _password_volumes(side: Side, account: MailAccount) -> list[k8s.V1Volume]:

@@ -37,6 +37,7 @@ from mailsync_syncjob.tls import (
     server_name,
     tls_facts,
 )
+from mailsync_syncjob.tunnellog import TunnelLog
 
 if TYPE_CHECKING:
     import socket
@@ -174,6 +175,8 @@ class Connector:
         *,
         policy_mode: TLSMode,
     ) -> Connected:
+        if endpoint.tunnel is not None:
+            return self._tunnelled(sock, endpoint, way)
         mode = endpoint.account.tls.mode
         greeting, before = "", frozenset[str]()
         if mode is TLSMode.NONE:
@@ -194,6 +197,18 @@ class Connector:
                 channel = self._channel(tls_socket, endpoint, trusted=True)
         with channel.wire.within(self.patience.greeting):
             return Connected(channel, facts, capabilities(channel), way, greeting, before)
+
+    def _tunnelled(self, sock: socket.socket, endpoint: Target, way: Way) -> Connected:
+        """Greet through a tunnel; not a word is said before its log shows that TLS came about."""
+        log = TunnelLog.of(sock, endpoint, clock=self.clock, stop=self.stop)
+        try:
+            channel, greeting = self._greeted(sock, endpoint, trusted=True)
+            facts = log.facts(seconds=self.patience.greeting)
+            with channel.wire.within(self.patience.greeting):
+                found = capabilities(channel)
+        except ConnectionLostError as error:
+            raise log.failure() or error from None
+        return Connected(channel, facts, found, way, greeting)
 
     def _channel(self, sock: socket.socket, endpoint: Target, *, trusted: bool) -> Channel:
         wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop, tap=self.tap)

@@ -61,7 +61,8 @@ _LISTENING: Final = 2.0
 def unrefusing(target: Target) -> Target:
     """Return the target by a policy that refuses nothing; for connections on which nothing is said.
 
-    The client certificate stays: without it some servers end the handshake.
+    The client certificate stays: without it some servers end the handshake. A tunnel has one policy
+    only, so it is left aside.
     """
     tls = target.account.tls.model_copy(
         update={
@@ -74,8 +75,8 @@ def unrefusing(target: Target) -> Target:
             "pinned_spki_sha256": [],
         }
     )
-    account = target.account.model_copy(update={"tls": tls})
-    return replace(target, account=account, ca_pem=None)
+    account = target.account.model_copy(update={"tls": tls, "tunnel": None})
+    return replace(target, account=account, ca_pem=None, tunnel=None)
 
 
 def survey(target: Target, *, clock: Clock, stop: Stop) -> ProbeVerdict:
