@@ -33,6 +33,7 @@ __all__ = [
     "PROXY_USERNAME_FILE_NAME",
     "RUN_LABEL",
     "SECRETS_ROOT",
+    "SECRETS_VERSION_ANNOTATION",
     "SERVERS_HASH_ANNOTATION",
     "SHORT_NAME_MAILENDPOINT",
     "SHORT_NAME_MAILSYNC",
@@ -98,6 +99,9 @@ SERVERS_HASH_ANNOTATION: Final = f"{GROUP}/servers-hash"
 """On Jobs: a hash of the servers, with what MailEndpoints stood for at the time."""
 GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
 """On the Jobs of probes: the generation of the MailEndpoint's spec that the probe goes by."""
+
+SECRETS_VERSION_ANNOTATION: Final = f"{GROUP}/secrets-version"
+"""On Jobs: up to which change of Secrets the operator knew of them when it made the Job."""
 
 ENGINE_CONTAINER: Final = "engine"
 """The container of the Job's pod that runs the engine."""

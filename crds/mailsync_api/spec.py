@@ -78,6 +78,12 @@ class Trigger(ApiModel):
     done when status.lastManualSync equals it."""
 
 
+_RETRY_TOO_SOON: Final = (
+    "credentialsRetrySeconds must be 0 (never by itself) or at least 3600: servers lock accounts "
+    "after a few refused logins"
+)
+
+
 class RetryPolicy(ApiModel):
     """What happens after a failure that time may heal."""
 
@@ -85,6 +91,10 @@ class RetryPolicy(ApiModel):
         (
             "self.maxBackoffSeconds >= self.backoffSeconds",
             "maxBackoffSeconds must not be less than backoffSeconds",
+        ),
+        (
+            "self.credentialsRetrySeconds == 0 || self.credentialsRetrySeconds >= 3600",
+            _RETRY_TOO_SOON,
         ),
     )
 
@@ -96,9 +106,15 @@ class RetryPolicy(ApiModel):
     """The wait after the first failed run, in seconds; it doubles with each further one."""
     max_backoff_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
     """The longest wait between failed runs, in seconds."""
+    credentials_retry_seconds: Annotated[int, Field(ge=0, le=604800)] = 3600
+    """How long after a refused login a new run tries the credentials again by itself, in seconds:
+    one login, 3600 or more; the wait doubles each time, up to a day. 0 switches it off: then only a
+    new trigger.manual or a changed spec starts another run."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if 0 < self.credentials_retry_seconds < 3600:
+            raise ValueError(f"{_RETRY_TOO_SOON} (is {self.credentials_retry_seconds})")
         if self.max_backoff_seconds < self.backoff_seconds:
             msg = (
                 f"retry.maxBackoffSeconds ({self.max_backoff_seconds}) must not be less than "

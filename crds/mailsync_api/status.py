@@ -133,6 +133,9 @@ class CurrentRun(ApiModel):
     """How many pods were started for it so far."""
     manual: Annotated[str, Field(max_length=253)] | None = None
     """The value of trigger.manual that the run answers."""
+    secrets_version: Count | None = None
+    """Up to which change of Secrets (a resourceVersion) the operator knew of them when the run
+    started; absent where it may not watch them."""
 
 
 class RunRecord(ApiModel):
@@ -170,6 +173,9 @@ class RunRecord(ApiModel):
     """A hash of the servers that it went to, with what MailEndpoints stood for at the time."""
     manual: Annotated[str, Field(max_length=253)] | None = None
     """The value of trigger.manual that the run answered."""
+    secrets_version: Count | None = None
+    """Up to which change of Secrets (a resourceVersion) the operator knew of them when the run
+    started; absent where it may not watch them."""
     messages_total: Count = 0
     """Messages at the source in the selected folders."""
     messages_copied: Count = 0
@@ -217,7 +223,10 @@ class MailSyncStatus(ApiModel):
     next_sync_time: Time | None = None
     """When the next run starts, as far as it is known."""
     consecutive_failures: Count = 0
-    """How many runs failed since the last success; throttled ones do not count."""
+    """How many runs failed since the last success; throttled ones do not count, nor do further
+    refusals of the same credentials."""
+    consecutive_refusals: Count = 0
+    """How many runs in a row were refused their credentials since somebody asked for one."""
     retry_after_time: Time | None = None
     """When a failed run is tried again."""
     report_name: Annotated[str, Field(max_length=253)] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mailsync_api.base import format_time
 from mailsync_api.conditions import ConditionStatus, ConditionType, Reason
 from mailsync_api.endpoint import TLSMode, TLSVerify
 from mailsync_api.exitcodes import ExitCode
@@ -22,9 +23,12 @@ from mailsync_api.status import (
 )
 from mailsync_operator import conditions
 from mailsync_operator.conditions import Claim, false, true, unknown
+from mailsync_operator.refusals import was_refused
 
 if TYPE_CHECKING:
-    from mailsync_api.spec import RetryPolicy
+    from datetime import datetime
+
+    from mailsync_api.spec import MailSyncSpec
     from mailsync_api.status import TLSFacts
     from mailsync_operator.gate import Hold
     from mailsync_operator.snapshot import PodSnapshot
@@ -38,6 +42,8 @@ __all__ = [
     "invalid",
     "not_synced",
     "pending",
+    "refused_lately",
+    "retrying",
     "running",
     "suspended",
     "sync_unknown",
@@ -105,6 +111,14 @@ def running(status: MailSyncStatus, run: CurrentRun, pod: PodSnapshot) -> tuple[
     return unknown(_SUCCEEDED, reason, text), _ready(status), _not_stalled()
 
 
+def retrying(status: MailSyncStatus, run: CurrentRun) -> tuple[Claim, ...]:
+    """Refused credentials are tried once more: nothing is known to be better yet."""
+    last = status.last_run
+    assert last is not None  # noqa: S101  a refused run came before
+    text = f"{_sentence(last.message)}Run {run.number} tries the credentials once more"
+    return _given_up(last.reason, text)
+
+
 def suspended(message: str) -> tuple[Claim, ...]:
     """Nothing runs, on purpose."""
     return (
@@ -163,19 +177,54 @@ def waiting(status: MailSyncStatus) -> tuple[Claim, ...]:
     )
 
 
-def at_rest(status: MailSyncStatus, *, policy: RetryPolicy) -> tuple[Claim, ...]:
-    """Nothing is left to do: it is finished, or given up."""
+def refused_lately(status: MailSyncStatus, *, until: datetime) -> tuple[Claim, ...]:
+    """A login with these credentials was refused within the hour, whatever the status says."""  # noqa: D401  a state, not a command
+    text = (
+        "a login with these credentials was refused less than an hour ago: the next run starts at "
+        f"{format_time(until)}, or at once with a new spec.trigger.manual"
+    )
+    return unknown(_SUCCEEDED, Reason.BACKING_OFF, text), _ready(status), _not_stalled()
+
+
+def at_rest(
+    status: MailSyncStatus, *, spec: MailSyncSpec, watched: bool = False
+) -> tuple[Claim, ...]:
+    """Nothing is left to do: it is finished, or given up.
+
+    Parameters
+    ----------
+    watched
+        Whether it is seen when a Secret changes.
+    """
     last = status.last_run
     assert last is not None  # noqa: S101  without a run the first one is due
     if last.result is RunResult.SUCCEEDED:
         return true(_SUCCEEDED, Reason.COMPLETED, _summary(last)), _ready(status), _not_stalled()
     text = f"{_sentence(last.message)}{_CURE}"
-    if status.consecutive_failures >= policy.max_consecutive_failures > 1:
+    if was_refused(last):
+        text += " at once"
+        if watched:
+            text += "; it does by itself when its Secret changes"
+        text += _next_attempt(status, spec=spec)
+    elif status.consecutive_failures >= spec.retry.max_consecutive_failures > 1:
         text = f"given up after {status.consecutive_failures} failed runs in a row. {text}"
+    return _given_up(last.reason, text)
+
+
+def _next_attempt(status: MailSyncStatus, *, spec: MailSyncSpec) -> str:
+    if status.retry_after_time is None:
+        return " (spec.retry.credentialsRetrySeconds is 0)"
+    if spec.suspend:
+        return ". Nothing is tried while spec.suspend is true"
+    at = format_time(status.retry_after_time)
+    return f". Without that, the credentials are tried once more at {at}"
+
+
+def _given_up(reason: str, text: str) -> tuple[Claim, ...]:
     return (
-        false(_SUCCEEDED, last.reason, text),
-        false(_READY, last.reason, text),
-        true(_STALLED, last.reason, text),
+        false(_SUCCEEDED, reason, text),
+        false(_READY, reason, text),
+        true(_STALLED, reason, text),
     )
 
 

@@ -30,7 +30,14 @@ from mailsync_operator.draft import Draft
 from mailsync_operator.endings import Ending, run_ending
 from mailsync_operator.gate import ENDPOINT_CODES, find_hold
 from mailsync_operator.naming import job_name, servers_hash, spec_hash
-from mailsync_operator.pending import find_blocker, find_job_blocker
+from mailsync_operator.pending import Blocker, find_blocker, find_job_blocker
+from mailsync_operator.refusals import (
+    LEAST_SECONDS,
+    held_until,
+    is_retry,
+    next_attempt,
+    was_refused,
+)
 
 if TYPE_CHECKING:
     from mailsync_operator.observe import Observation
@@ -45,6 +52,8 @@ a while must not lose it. A shorter ``ttlSecondsAfterFinished`` is set once the 
 _RUNNING_REQUEUE: Final = 300.0
 """A look from time to time, in seconds, in case a watch lost an event."""
 _REFUSED_REQUEUE: Final = 60.0
+_STOPPING_REQUEUE: Final = 1.0
+_SECRET_MISSING: Final = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_NOT_FOUND})
 _PENDING_STEPS: Final = ((10.0, 1.5), (60.0, 5.0), (600.0, 15.0))
 """While a pod is pending: younger than so many seconds, look again after so many."""
 _PENDING_LATE: Final = 60.0
@@ -90,6 +99,7 @@ def _adopted(obs: Observation) -> CurrentRun | None:
         job_name=job.name,
         start_time=job.created,
         manual=job.manual,
+        secrets_version=job.secrets_version,
     )
 
 
@@ -115,6 +125,11 @@ def _follow(draft: Draft, run: CurrentRun) -> bool:
         draft.claim(*claims.invalid(obs.spec_error))
         draft.requeue(_RUNNING_REQUEUE)
         return True
+    if job.suspended and not obs.spec.suspend and job.active:
+        # Its pod is still being stopped: a change of mind would go unseen by the Job controller.
+        draft.claim(*claims.pending(obs.status, run))
+        draft.requeue(_STOPPING_REQUEUE)
+        return True
     if obs.spec.suspend != job.suspended:
         draft.do(SuspendJob(job.name, suspend=obs.spec.suspend))
     if obs.spec.suspend:
@@ -130,9 +145,13 @@ def _describe_pod(
 ) -> None:
     obs = draft.obs
     pod = pods[-1] if pods else None
+    retry = is_retry(obs.status, run, spec_hash=job.spec_hash)
     if pod is not None and (pod.running or pod.termination is not None):
         draft.adopt_feed(run.number)
-        draft.claim(*claims.running(obs.status, run, pod))
+        if retry and not draft.logged_in:
+            draft.claim(*claims.retrying(obs.status, run))
+        else:
+            draft.claim(*claims.running(obs.status, run, pod))
         draft.requeue(_RUNNING_REQUEUE)
         return
     blocker = None
@@ -143,10 +162,26 @@ def _describe_pod(
         blocker = find_blocker(pod, obs.pod_events, ends=ends, now=obs.now)
     if blocker is not None:
         draft.claim(*claims.blocked(blocker.reason, blocker.message))
+        _mount_anew(draft, run, job, blocker)
+    elif retry:
+        draft.claim(*claims.retrying(obs.status, run))
     else:
         draft.claim(*claims.pending(obs.status, run))
     since = pod.created if pod is not None else job.created
     draft.requeue(_pending_requeue((obs.now - since).total_seconds()))
+
+
+def _mount_anew(draft: Draft, run: CurrentRun, job: JobSnapshot, blocker: Blocker) -> None:
+    """Have the pod replaced once its Secret is there: the kubelet looks every two minutes only.
+
+    The Job is suspended, and goes on by itself at the next look.
+    """
+    seen = draft.obs.secrets
+    if blocker.reason not in _SECRET_MISSING or seen is None or run.secrets_version is None:
+        return
+    if seen.newest > run.secrets_version:
+        draft.do(SuspendJob(job.name, suspend=True))
+        draft.set(current_run=run.model_copy(update={"secrets_version": seen.upto}))
 
 
 def _pending_requeue(age: float) -> float:
@@ -174,7 +209,7 @@ def _end(draft: Draft, ending: Ending) -> None:
 
 
 def _succeed(draft: Draft, record: RunRecord) -> None:
-    draft.set(consecutive_failures=0, retry_after_time=None)
+    draft.set(consecutive_failures=0, consecutive_refusals=0, retry_after_time=None)
     if record.dry_run:
         draft.claim(*claims.compared(draft.obs.status, record))
         return
@@ -190,7 +225,13 @@ def _fail(draft: Draft, ending: Ending) -> None:
     obs, record = draft.obs, ending.record
     policy = obs.spec.retry if obs.spec else RetryPolicy()
     # Throttling is the server's pace, not a failure: it never leads to giving up.
-    failures = obs.status.consecutive_failures + (ending.retry is not RetryClass.THROTTLED)
+    # Nor is a login that was refused before: a password may be wrong for weeks.
+    refused = was_refused(record)
+    repeated = refused and is_retry(obs.status, ending.run, spec_hash=record.spec_hash)
+    new = ending.retry is not RetryClass.THROTTLED and not repeated
+    failures = obs.status.consecutive_failures + new
+    if refused:
+        draft.set(consecutive_refusals=obs.status.consecutive_refusals + 1 if repeated else 1)
     usual = backoff_seconds(policy, failures=failures, uid=obs.mailsync.uid)
     if ending.retry is RetryClass.THROTTLED:
         wait: int | None = min(record.retry_after_seconds or usual, _LONGEST_THROTTLE)
@@ -210,33 +251,72 @@ def _fail(draft: Draft, ending: Ending) -> None:
 
 def _rest(draft: Draft, *, may_start: bool) -> None:
     """Start a run if one is due, else say what the object waits for."""
-    obs, status = draft.obs, draft.status
+    obs = draft.obs
     if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return
-    asked = _asked_for(draft)
+    asked, refused = _asked_for(draft), was_refused(draft.status.last_run)
+    if refused:
+        _plan_attempt(draft)
+    status = draft.status
     due = status.retry_after_time
-    if not asked and due is None:
-        draft.claim(*claims.at_rest(status, policy=obs.spec.retry))
+    if not asked and (due is None or (refused and obs.spec.suspend)):
+        _claim_rest(draft)
         return
     if obs.spec.suspend:
         draft.claim(*claims.suspended("no run starts while spec.suspend is true"))
         return
     if not asked and due is not None and due > obs.now:
-        draft.claim(*claims.waiting(status))
+        if refused:
+            _claim_rest(draft)
+        else:
+            draft.claim(*claims.waiting(status))
         draft.requeue((due - obs.now).total_seconds())
         return
+    if _is_free(draft):
+        _set_out(draft, may_start=may_start, retry=refused and not asked)
+
+
+def _is_free(draft: Draft) -> bool:
+    """Return whether nothing holds a run back that is due; else say what does."""
+    obs = draft.obs
+    assert obs.spec is not None  # noqa: S101  the caller looked
     hold = find_hold(obs.spec, obs.endpoints)
     if hold is not None:
         draft.claim(*claims.held(hold))  # a change of the MailEndpoint brings it here again
-        return
+        return False
     if obs.accounts is None:
         draft.claim(*claims.invalid(obs.spec_error))
-        return
+        return False
+    until = held_until(obs, obs.spec)
+    if until is not None and until > obs.now:
+        draft.claim(*claims.refused_lately(draft.status, until=until))
+        draft.requeue((until - obs.now).total_seconds())
+        return False
+    return True
+
+
+def _set_out(draft: Draft, *, may_start: bool, retry: bool) -> None:
     if may_start:
         _start(draft)
+    elif retry:
+        _claim_rest(draft)
     else:
-        draft.claim(*claims.due(status))
+        draft.claim(*claims.due(draft.status))
+
+
+def _claim_rest(draft: Draft) -> None:
+    assert draft.obs.spec is not None  # noqa: S101  the caller looked
+    watched = draft.obs.secrets is not None
+    draft.claim(*claims.at_rest(draft.status, spec=draft.obs.spec, watched=watched))
+
+
+def _plan_attempt(draft: Draft) -> None:
+    """Say when refused credentials are tried again."""
+    assert draft.obs.spec is not None  # noqa: S101  the caller looked
+    _note_secrets(draft)
+    due = next_attempt(draft.obs, draft.status, draft.obs.spec.retry)
+    draft.set(retry_after_time=due, next_sync_time=due)
 
 
 def _asked_for(draft: Draft) -> bool:
@@ -270,6 +350,13 @@ def _healed(obs: Observation, failed: RunRecord) -> bool:
     )
 
 
+def _note_secrets(draft: Draft) -> None:
+    """From now on changes of Secrets are known, if they were not when the run started."""
+    last, seen = draft.status.last_run, draft.obs.secrets
+    if last is not None and last.secrets_version is None and seen is not None:
+        draft.set(last_run=last.model_copy(update={"secrets_version": seen.upto}))
+
+
 def _start(draft: Draft) -> None:
     obs, status = draft.obs, draft.status
     assert obs.spec is not None  # noqa: S101  the caller looked
@@ -281,11 +368,15 @@ def _start(draft: Draft) -> None:
         job_name=name,
         start_time=obs.now,
         manual=obs.spec.trigger.manual,
+        secrets_version=obs.secrets.upto if obs.secrets else None,
     )
     wanted = spec_hash(obs.spec)
     draft.do(CreateJob(run=run, spec_hash=wanted))
     draft.set(current_run=run, retry_after_time=None, next_sync_time=None, progress=None)
-    draft.claim(*claims.pending(status, run))
+    if is_retry(status, run, spec_hash=wanted):
+        draft.claim(*claims.retrying(status, run))
+    else:
+        draft.claim(*claims.pending(status, run))
     if status.last_run is not None and status.last_run.spec_hash not in {None, wanted}:
         draft.claim(claims.sync_unknown())
     draft.requeue(_PENDING_STEPS[0][1])
@@ -309,6 +400,7 @@ def _keep_house(draft: Draft) -> None:
             limits[record.result] -= 1
             kept.append(record)
     draft.set(runs=kept)
+    refused = {record.number for record in kept if was_refused(record)}
     recorded = {record.number for record in obs.status.runs}  # as the API server has them
     numbers = {record.number for record in kept}
     for job in obs.jobs:
@@ -316,8 +408,12 @@ def _keep_house(draft: Draft) -> None:
             continue
         if job.run in recorded and job.run not in numbers:
             draft.do(DeleteJob(job.name))
-        elif job.run in recorded and _too_long(job, spec.ttl_seconds_after_finished):
-            draft.do(SetJobLifetime(job.name, seconds=spec.ttl_seconds_after_finished))
+            continue
+        seconds = spec.ttl_seconds_after_finished
+        if job.run in refused:
+            seconds = max(seconds, LEAST_SECONDS)  # it is a witness
+        if job.run in recorded and _too_long(job, seconds):
+            draft.do(SetJobLifetime(job.name, seconds=seconds))
 
 
 def _too_long(job: JobSnapshot, seconds: int) -> bool:

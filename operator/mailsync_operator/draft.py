@@ -51,6 +51,14 @@ class Draft:
         """Return the decision to do nothing."""
         return Decision((), None, None)
 
+    @property
+    def logged_in(self) -> bool:
+        """Whether the running engine has logged in to both sides, and counted the folders."""
+        feed, run = self.obs.feed, self.status.current_run
+        if feed is None or run is None or feed.run != run.number or feed.progress is None:
+            return False
+        return feed.progress.folders.total > 0
+
     def adopt_feed(self, run: int) -> None:
         """Take over what the running engine said last."""
         feed = self.obs.feed

@@ -26,6 +26,7 @@ _MESSAGE_LIMIT = 2048
 class Ending:
     """The end of a run."""
 
+    run: CurrentRun
     record: RunRecord
     retry: RetryClass
     verdict: Verdict | None
@@ -85,9 +86,10 @@ def run_ending(obs: Observation, run: CurrentRun) -> Ending:
         spec_hash=job.spec_hash if job else None,
         servers_hash=job.servers_hash if job else None,
         manual=run.manual,
+        secrets_version=run.secrets_version,
         **figures,
     )
-    return Ending(record, cause.retry, verdict, pod.name if pod else None)
+    return Ending(run, record, cause.retry, verdict, pod.name if pod else None)
 
 
 def _ended_at(now: datetime, job: JobSnapshot | None, pod: PodSnapshot | None) -> datetime:
@@ -101,6 +103,10 @@ def _ended_at(now: datetime, job: JobSnapshot | None, pod: PodSnapshot | None) -
 def _cause(
     obs: Observation, job: JobSnapshot | None, pod: PodSnapshot | None, verdict: Verdict | None
 ) -> _Cause:
+    if _was_refused(pod):
+        # Whatever became of the Job: the next login must not come as soon as after other causes.
+        assert pod is not None  # noqa: S101  it was refused
+        return _engine_cause(obs, pod, verdict)
     if job is None:
         return _Cause(
             Reason.JOB_LOST,
@@ -125,6 +131,11 @@ def _cause(
             RetryClass.BACKOFF,
         )
     return _engine_cause(obs, pod, verdict)
+
+
+def _was_refused(pod: PodSnapshot | None) -> bool:
+    ended = pod.termination if pod else None
+    return ended is not None and ended.exit_code == ExitCode.CREDENTIALS
 
 
 def _engine_cause(obs: Observation, pod: PodSnapshot, verdict: Verdict | None) -> _Cause:

@@ -5,6 +5,7 @@
     ClusterError
      +-- RetryableError            the same request may succeed later
      |    +-- TransientError       no answer, a time-out, 401, 5xx
+     |    |    +-- ExpiredError    410: a list or a watch must begin anew
      |    +-- ThrottledError       429, with the wait that the server asked for
      |    +-- ConflictError        409: the object changed since it was read
      +-- NotFoundError             404: it is gone, or never was
@@ -22,6 +23,7 @@ __all__ = [
     "AlreadyExistsError",
     "ClusterError",
     "ConflictError",
+    "ExpiredError",
     "ForbiddenError",
     "InvalidError",
     "NotFoundError",
@@ -42,6 +44,10 @@ class RetryableError(ClusterError):
 
 class TransientError(RetryableError):
     """No answer in time, or one that blames the server."""
+
+
+class ExpiredError(TransientError):
+    """The server no longer knows the version from which to go on."""
 
 
 class ThrottledError(RetryableError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 
 from mailsync_api import names
+from mailsync_api.references import secret_names
 from mailsync_operator.gate import endpoint_names
 from mailsync_operator.snapshot import (
     ApiObject,
@@ -48,6 +49,8 @@ def build_registry(runtime: Runtime) -> kopf.OperatorRegistry:
     kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(kopf.login_via_client)
     _add_life(registry, runtime)
     _add_indices(registry)
+    if runtime.settings.watch_secrets:
+        _add_secret_users(registry)
     _add_events(registry, runtime)
     return registry
 
@@ -77,7 +80,7 @@ def _add_life(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     async def startup(settings: kopf.OperatorSettings, **kwargs: Any) -> None:  # noqa: ANN401  kopf's
         configure(settings)
-        indices = Indices(**{field.name: kwargs[field.name] for field in fields(Indices)})
+        indices = Indices(**{f.name: kwargs[f.name] for f in fields(Indices) if f.name in kwargs})
         await runtime.start(IndexView(indices))
 
     @kopf.on.cleanup(registry=registry)
@@ -114,6 +117,13 @@ def _add_indices(registry: kopf.OperatorRegistry) -> None:
     async def pods(body: Body, **_: Any) -> dict[str, PodSnapshot]:  # noqa: ANN401  kopf's
         found = PodSnapshot.from_body(body)
         return {found.owner_uid: found}
+
+
+def _add_secret_users(registry: kopf.OperatorRegistry) -> None:
+    @kopf.index(*_MAILSYNCS, registry=registry, id="secret_users")
+    async def users(body: Body, **_: Any) -> dict[Key, Key]:  # noqa: ANN401  kopf's
+        found = MailSyncObject.from_body(body)
+        return {(found.namespace, name): found.key for name in secret_names(found.spec)}
 
 
 def _add_events(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:

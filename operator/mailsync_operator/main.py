@@ -9,6 +9,7 @@ import sys
 import kopf
 from prometheus_client import disable_created_metrics
 
+from mailsync_api.process import keep_memory_private
 from mailsync_operator import logs
 from mailsync_operator.errors import ClusterError
 from mailsync_operator.handlers import build_registry
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 def main() -> None:
     """Run until SIGTERM; the exit code is 0 then, and 1 if it failed."""
+    keep_memory_private()  # the token of its ServiceAccount, and what pods' logs say
     settings = read_settings(sys.argv[1:], os.environ)
     logs.configure(style=settings.log_format, level=settings.log_level)
     # Each counter would come with a second series that says when it began.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailsync_api.endpoint import Server, Side
+    from mailsync_operator.cluster.secrets import SecretsSeen
     from mailsync_operator.gate import EndpointState
     from mailsync_operator.snapshot import JobSnapshot, MailSyncObject, PodEvent, PodSnapshot
 
@@ -63,6 +64,8 @@ class Observation:
     pod_events: tuple[PodEvent, ...] = ()
     """Events about the pod that does not start yet, or about the Job that has none."""
     feed: Feed | None = None
+    secrets: SecretsSeen | None = None
+    """What is known of its Secrets, where they are watched."""
 
     def job(self, run: int) -> JobSnapshot | None:
         """Return the Job of a run."""

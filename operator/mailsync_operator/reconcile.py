@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from mailsync_api.references import secret_names
 from mailsync_operator.actions import CreateJob, Decision
 from mailsync_operator.apply import Applier, JobRefusedError
 from mailsync_operator.decide import decide, refused
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailsync_api.status import MailSyncStatus
+    from mailsync_operator.cluster.secrets import SecretsSeen
     from mailsync_operator.events import EventRecorder
     from mailsync_operator.gate import EndpointState
     from mailsync_operator.progress import ProgressPoller
     from mailsync_operator.view import ClusterView
 
-__all__ = ["ReadApi", "Reconciler", "TransitionMeter"]
+__all__ = ["ReadApi", "Reconciler", "SecretVersions", "TransitionMeter"]
 
 RESYNC_SECONDS: Final = 240.0
 """How often, at most, a running Job is read directly: a watch that was interrupted may have lost
@@ -64,6 +66,13 @@ class TransitionMeter(Protocol):
         """Count one."""
 
 
+class SecretVersions(Protocol):
+    """Knows when Secrets changed, where that may be known."""
+
+    def seen(self, namespace: str, names: Iterable[str]) -> SecretsSeen | None:
+        """Return what is known of these Secrets; None for nothing yet."""
+
+
 class Reconciler:
     """Brings each MailSync a step forward.
 
@@ -82,6 +91,7 @@ class Reconciler:
         meter: TransitionMeter,
         clock: Callable[[], datetime],
         doubt: Callable[[Key], None],
+        secrets: SecretVersions | None = None,
     ) -> None:
         self._view = view
         self._api = api
@@ -91,6 +101,7 @@ class Reconciler:
         self._meter = meter
         self._clock = clock
         self._doubt = doubt
+        self._secrets = secrets
         self._newest: Newest[MailSyncObject] = Newest()
         self._created: dict[Key, JobSnapshot] = {}
         self._read_at: dict[Key, datetime] = {}
@@ -144,6 +155,9 @@ class Reconciler:
             jobs=self._view.jobs(mailsync.uid),
             pods=self._view.pods(mailsync.uid),
             feed=self._poller.feed(mailsync.uid),
+            secrets=self._secrets.seen(mailsync.namespace, secret_names(mailsync.spec))
+            if self._secrets
+            else None,
         )
         if mailsync.deleting:
             return obs

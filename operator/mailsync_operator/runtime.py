@@ -14,6 +14,7 @@ from mailsync_api import names
 from mailsync_operator.apply import Applier
 from mailsync_operator.builders.job import Engine
 from mailsync_operator.cluster.api import KubernetesApi
+from mailsync_operator.cluster.secrets import SecretWatch
 from mailsync_operator.cluster.transport import Transport
 from mailsync_operator.endpoints.metrics import EndpointCollector
 from mailsync_operator.endpoints.reconcile import EndpointReconciler
@@ -61,6 +62,7 @@ class Runtime:
         self._referrers: Referrers | None = None
         self._poller: ProgressPoller | None = None
         self._server: MetricsServer | None = None
+        self._secrets: SecretWatch | None = None
         self._listing: asyncio.Task[None] | None = None
         self._listed = False
 
@@ -77,6 +79,7 @@ class Runtime:
         await self._transport.open()
         await self._require_definition()
         poller = ProgressPoller(self._api, news=self._add_mailsync)
+        self._secrets = self._secret_watch(view) if self.settings.watch_secrets else None
         engine = Engine(self.settings.image, self.settings.image_pull_policy)
         recorder = EventRecorder(self._api, instance=platform.node(), clock=_now)
         endpoints = EndpointReconciler(
@@ -96,6 +99,7 @@ class Runtime:
             meter=self._metrics,
             clock=_now,
             doubt=doubt,
+            secrets=self._secrets,
         )
 
         async def look(work: Work) -> float | None:
@@ -126,6 +130,8 @@ class Runtime:
             self._listing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listing
+        if self._secrets is not None:
+            await self._secrets.stop()
         if self._poller is not None:
             await self._poller.stop()
         if self._queue is not None:
@@ -160,6 +166,8 @@ class Runtime:
             raise RuntimeError("a worker of the queue died")
         if not poller.alive:
             raise RuntimeError("a worker that reads logs died")
+        if self._secrets is not None and not self._secrets.alive:
+            raise RuntimeError("the watch on Secrets died")
         stuck = queue.stuck(STUCK_SECONDS)
         if stuck:
             raise RuntimeError(f"a worker has been on {stuck[0]} for over {STUCK_SECONDS:.0f} s")
@@ -167,6 +175,18 @@ class Runtime:
 
     def _add_mailsync(self, key: Key) -> None:
         self.add(Work(names.KIND_MAILSYNC, key))
+
+    def _secret_watch(self, view: IndexView) -> SecretWatch:
+        def changed(secret: Key) -> None:
+            for key in view.users_of_secret(secret):
+                self._add_mailsync(key)
+
+        return SecretWatch(
+            self._transport,
+            namespaces=self.settings.namespaces,
+            wanted=lambda secret: bool(view.users_of_secret(secret)),
+            changed=changed,
+        )
 
     async def _require_definition(self) -> None:
         # kopf looks for the resources once: without the CRD it would watch nothing, for ever.
@@ -184,6 +204,8 @@ class Runtime:
 
     async def _keep_listed(self, view: IndexView) -> None:
         await self._await_listing(view)
+        if self._secrets is not None:
+            self._secrets.start()  # now it is known which are wanted
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = view.uids()

@@ -31,6 +31,8 @@ class Settings:
     log_level: str = "info"
     per_object_metrics: bool = True
     """Whether there are metrics for each MailSync; without, sums only."""
+    watch_secrets: bool = False
+    """Whether it watches Secrets (their metadata); it needs the permission then."""
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -106,5 +108,13 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         type=_yes,
         metavar="true|false",
         help="metrics for each MailSync (default: %(default)s)",
+    )
+    flag(
+        "--watch-secrets",
+        "WATCH_SECRETS",
+        "false",
+        type=_yes,
+        metavar="true|false",
+        help="see when Secrets change, by their metadata (default: %(default)s)",
     )
     return Settings(**vars(parser.parse_args(list(arguments))))

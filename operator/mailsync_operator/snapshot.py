@@ -182,6 +182,9 @@ class JobSnapshot:
     ttl_seconds: int | None
     pods: int
     """Pods that were ever counted: active, succeeded and failed."""
+    active: int = 0
+    """Pods that wait or run, and are not being deleted."""
+    secrets_version: int | None = None
     outcome: JobOutcome | None = None
     reason: str = ""
     message: str = ""
@@ -210,6 +213,8 @@ class JobSnapshot:
             suspended=bool(spec.get("suspend", False)),
             ttl_seconds=spec.get("ttlSecondsAfterFinished"),
             pods=sum(_number(status.get(field)) for field in ("active", "succeeded", "failed")),
+            active=_number(status.get("active")),
+            secrets_version=_number(annotations.get(names.SECRETS_VERSION_ANNOTATION)) or None,
             outcome=outcome,
             reason=reason,
             message=message,

@@ -61,6 +61,8 @@ class Indices:
     """By the UID of their MailSync or MailEndpoint."""
     pods: Mapping[Any, Any]
     """The same."""
+    secret_users: Mapping[Any, Any] | None = None
+    """The keys of MailSyncs, by namespace and name of a Secret; None where none are watched."""
 
 
 class IndexView:
@@ -113,6 +115,11 @@ class IndexView:
     def users(self, endpoint: Key) -> frozenset[Key]:
         """Return which MailSyncs refer to a MailEndpoint, whether it exists or not."""
         return frozenset(self._indices.users.get(endpoint, ()))
+
+    def users_of_secret(self, secret: Key) -> frozenset[Key]:
+        """Return which MailSyncs refer to a Secret, where Secrets are watched."""
+        known = self._indices.secret_users
+        return frozenset(known.get(secret, ()) if known is not None else ())
 
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         """Return the Jobs of a MailSync or MailEndpoint."""

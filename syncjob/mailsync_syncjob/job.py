@@ -6,7 +6,6 @@ A pod's environment holds the input of a run or that of a probe, and says so whi
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.job import JobInput
 from mailsync_api.probe import ProbeInput, ProbeVerdict
+from mailsync_api.process import keep_memory_private
 from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target, TunnelEnd
@@ -284,7 +284,7 @@ def stop_on_sigterm(stop: Stop) -> None:
 
 def forbid_core_dumps() -> None:
     """Keep passwords and mail out of core files."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_memory_private()
 
 
 if __name__ == "__main__":

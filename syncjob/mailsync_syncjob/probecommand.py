@@ -294,7 +294,7 @@ def _probe_and_show(
     clock = Clock()
     stop = Stop(clock)
     stop_on_sigterm(stop)
-    tap = Trace(sys.stderr, clock, secrets=target.masked_words) if trace else None
+    tap = Trace(sys.stderr, clock, secrets=lambda: target.masked_words) if trace else None
     report = probe_target(target, clock=clock, stop=stop, seconds=timeout, tap=tap)
     if output is ProbeFormat.JSON:
         sys.stdout.write(report.model_dump_json(by_alias=True, exclude_none=True) + "\n")

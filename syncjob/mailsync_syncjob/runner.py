@@ -19,6 +19,7 @@ from mailsync_syncjob.deadline import Patience
 from mailsync_syncjob.errors import (
     CommandRefusedError,
     ConnectionLostError,
+    CredentialsError,
     EngineError,
     FolderGoneError,
     UnreachableError,
@@ -241,11 +242,13 @@ class Run:
         opened = [f.result() for f, error in zip(futures, errors, strict=True) if error is None]
         for session in opened:
             self._say_session(session)
-        for error in errors:
-            if error is not None:
-                for session in opened:
-                    session.close()
-                raise error
+        failed = [error for error in errors if error is not None]
+        if failed:
+            for session in opened:
+                session.close()
+            # A refused login must never hide behind a server that cannot be reached: the run would
+            # be tried again within seconds, and the login with it.
+            raise min(failed, key=lambda error: not isinstance(error, CredentialsError))
         self._was_connected = True
         return _Sessions(*opened)
 

@@ -26,12 +26,14 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def scene(release: Release) -> Iterator[Stage]:
-    """Set up a stage on which one MailSync succeeded, and one was refused its password."""
+    """Set up a stage: one MailSync succeeded, one was refused its password, a server is probed."""
     with stage(release) as scene:
         other = scene.server("other")
         scene.kube.apply(other.password(USER, WRONG_PASSWORD))
+        scene.endpoint("probed", scene.source)
         scene.sync("good")
         scene.sync("refused", source=other.account(USER))
+        scene.wait_endpoint("probed", "Ready", "True")
         scene.wait_reason("good", "Completed")
         scene.wait_reason("refused", "CredentialsRefused")
         yield scene

@@ -140,6 +140,17 @@ def test_no_role_speaks_of_secrets_or_of_everything(settings: list[str]) -> None
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("settings", [[], ["watchNamespaces={mail}"]])
+def test_secrets_are_watched_only_where_that_is_asked_for(settings: list[str]) -> None:
+    objects = _rendered("rbac.watchSecrets=true", *settings)
+    rules = _rules(objects["Role" if settings else "ClusterRole", "mailsync"])
+    assert {verb for _, resource, verb in rules if resource == "secrets"} == {"list", "watch"}
+    [container] = objects["Deployment", "mailsync"]["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each.get("value") for each in container["env"]}
+    assert values["MAILSYNC_WATCH_SECRETS"] == "true"
+
+
+@pytest.mark.cluster
 def test_what_the_operator_may_do() -> None:
     assert _rules(_rendered()["ClusterRole", "mailsync"]) == {
         ("mailsync.dev", "mailsyncs", "get"),

@@ -247,6 +247,32 @@ class Kube:
             finally:
                 process.terminate()
 
+    @contextlib.contextmanager
+    def proxy(self) -> Iterator[str]:
+        """Let plain HTTP requests through to the API server; gives the URL.
+
+        Raises
+        ------
+        ToolingError
+            kubectl ended instead; the message has its words.
+        """
+        with subprocess.Popen(
+            [str(word) for word in self._command("proxy", "--address=127.0.0.1", "--port=0")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                line = process.stdout.readline() if process.stdout else ""
+                match = re.match(r"Starting to serve on (127\.0\.0\.1:\d+)", line)
+                if not match:
+                    process.terminate()
+                    raise CommandError(["kubectl", "proxy"], process.wait(), output=line)
+                yield f"http://{match[1]}"
+            finally:
+                process.terminate()
+
     def _command(self, *arguments: str) -> Sequence[str | Path]:
         user = [f"--as={self.as_user}"] if self.as_user else []
         return [

@@ -158,6 +158,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "(10) must not be less",
     ),
     (
+        "refused logins too often",
+        {"retry": {"credentialsRetrySeconds": 3599}},
+        "spec.retry",
+        "lock accounts",
+    ),
+    (
         "same mailbox",
         {"destination": {"host": "SOURCE.example.org"}},
         "spec",

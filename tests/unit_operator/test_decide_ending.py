@@ -100,7 +100,9 @@ def test_every_failure_leads_where_the_table_says(code: ExitCode) -> None:
         case RetryClass.PERSON:
             assert state(status) == ("False", info.reason)
             assert (stalled.status, stalled.reason) == (ConditionStatus.TRUE, info.reason)
-            assert status.retry_after_time is None
+            # Refused credentials are tried again, but slowly: test_refusals.py.
+            slowly = code is ExitCode.CREDENTIALS
+            assert (status.retry_after_time is not None) is slowly
             assert "spec.trigger.manual" in stalled.message
         case RetryClass.BACKOFF:
             assert state(status) == ("Unknown", "BackingOff")

@@ -272,6 +272,24 @@ def test_only_handlers_that_need_no_finalizer_and_no_annotation() -> None:
     assert watched == {"mailsync", "endpoint", "job", "pod"}
 
 
+def test_who_uses_a_secret_is_kept_only_where_secrets_are_watched() -> None:
+    def indices(settings: Settings) -> set[str]:
+        registry = build_registry(Runtime(settings))
+        return {str(handler.id) for handler in registry._indexing.get_all_handlers()}
+
+    usual = {"mailsyncs", "endpoints", "users", "jobs", "pods"}
+    assert indices(Settings(image="engine:1")) == usual
+    assert indices(Settings(image="engine:1", watch_secrets=True)) == usual | {"secret_users"}
+    alice, bob = mailsync_object("alice", uid="1"), mailsync_object("bob", uid="2")
+    secret = ("default", "source-password")
+    users: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    view = IndexView(Indices({}, {}, {}, {}, {}, secret_users=users))
+    users[secret] = [alice.key, bob.key]  # as the watches bring them, later
+    assert view.users_of_secret(secret) == {alice.key, bob.key}
+    assert not view.users_of_secret(("other", "source-password"))
+    assert not IndexView(Indices({}, {}, {}, {}, {})).users_of_secret(secret)
+
+
 def test_watched_objects_are_not_limited_in_number() -> None:
     # Seen with 1000 MailSyncs and a limit of 50: after a restart nothing was ever handled.
     settings = kopf.OperatorSettings()

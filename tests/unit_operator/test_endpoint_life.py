@@ -10,7 +10,7 @@ from mailsync_api.probe import ProbeVerdict
 from mailsync_operator.errors import ForbiddenError, TransientError
 from tests.support.builders import merged
 from tests.unit_operator.endpoint_objects import expired, facts, told
-from tests.unit_operator.endpoint_world import ENDPOINT, EndpointWorld
+from tests.unit_operator.endpoint_world import ENDPOINT, REFERRING, EndpointWorld
 from tests.unit_operator.objects import condition_of, state
 
 READY, REACHABLE, TLS, EXPIRING = EndpointConditionType
@@ -373,6 +373,8 @@ def test_a_run_that_failed_of_something_else_has_nothing_probed() -> None:
 
 def test_refused_credentials_are_not_tried_again_for_a_recovered_endpoint() -> None:
     world = EndpointWorld()
+    never = {"retry": {"credentialsRetrySeconds": 0}}  # else: test_refusals.py
+    world.change(**REFERRING, **never)
     world.probe()
     world.settle()
     world.run(ExitCode.CREDENTIALS)
@@ -380,6 +382,18 @@ def test_refused_credentials_are_not_tried_again_for_a_recovered_endpoint() -> N
     world.next_probe()
     world.settle()
     assert len(world.run_jobs) == 1
+
+
+def test_refused_credentials_are_tried_at_once_on_another_server() -> None:
+    world = EndpointWorld()
+    world.probe()
+    world.settle()
+    world.run(ExitCode.CREDENTIALS)
+    world.pass_time(60)
+    world.change_endpoint(host="imap.other.example.org")
+    world.probe()
+    world.settle()
+    assert len(world.run_jobs) == 2
 
 
 def test_a_refused_login_at_a_known_service_says_what_to_know() -> None:

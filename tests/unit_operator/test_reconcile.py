@@ -235,7 +235,8 @@ def test_a_stale_object_is_not_written_over() -> None:
 
 
 def test_wrong_password_stalls_and_nothing_runs_until_someone_acts() -> None:
-    world = World()
+    never = {"retry": {"credentialsRetrySeconds": 0}}  # else: test_refusals.py
+    world = World(**never)
     world.settle()
     world.run(ExitCode.CREDENTIALS)
     assert condition_of(world.status, ConditionType.STALLED).status is ConditionStatus.TRUE
@@ -243,7 +244,7 @@ def test_wrong_password_stalls_and_nothing_runs_until_someone_acts() -> None:
         world.pass_time(86400)
         world.settle()
     assert len(world.jobs) == 1
-    world.change(trigger={"manual": "fixed"})
+    world.change(**never, trigger={"manual": "fixed"})
     world.settle()
     assert len(world.jobs) == 2
     world.run()

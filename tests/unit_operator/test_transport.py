@@ -18,6 +18,7 @@ from mailsync_operator.errors import (
     AlreadyExistsError,
     ClusterError,
     ConflictError,
+    ExpiredError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -113,6 +114,7 @@ def refusal(reason: str) -> str:
         (429, "TooManyRequests", ThrottledError),
         (401, "Unauthorized", TransientError),
         (408, "Timeout", TransientError),
+        (410, "Expired", ExpiredError),
         (500, "InternalError", TransientError),
         (503, "ServiceUnavailable", TransientError),
     ],
@@ -193,6 +195,29 @@ def test_all_pages_of_a_list_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path:
             None,
         ]
         assert "PartialObjectMetadataList" in server.headers[0]["Accept"]
+
+    with_server(monkeypatch, tmp_path, scenario)
+
+
+def test_a_stream_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def objects(api: KubernetesApi) -> list[dict[str, Any]]:
+        lines = api._transport.stream("/api/v1/secrets", query={}, accept="a/b", seconds=5)
+        return [line async for line in lines]
+
+    async def scenario(api: KubernetesApi, server: Server, meter: Meter) -> None:
+        server.answers = [
+            (200, '{"type": "ADDED"}\n{"type": "BOOKMARK"}\n'),
+            (410, refusal("Expired")),
+            (403, refusal("Forbidden")),
+            (200, '{"type": "ADDED"}\n{"type": "ADD'),
+            (200, "x" * 2**23),
+        ]
+        assert [each["type"] for each in await objects(api)] == ["ADDED", "BOOKMARK"]
+        assert server.headers[0]["Accept"] == "a/b"
+        for expected in (ExpiredError, ForbiddenError, TransientError, ExpiredError):
+            with pytest.raises(expected):
+                await objects(api)
+        assert [code for _, code in meter.seen] == ["200", "410", "403", "200", "200"]
 
     with_server(monkeypatch, tmp_path, scenario)
 

@@ -254,6 +254,15 @@ def test_a_busy_server_is_connected_to_again() -> None:
     assert len(pair.destination.appended) == 3
 
 
+def test_a_refused_login_does_not_hide_behind_a_server_that_is_down() -> None:
+    # The run would be tried again within seconds, and the refused login with it.
+    refusing = TinyServer(answers={b"AUTHENTICATE": says(end=b"NO no")})
+    with both(TinyServer(greeting=b"* BYE down\r\n"), refusing) as pair:
+        report, _ = pair.run()
+    assert report.verdict.exit_code is ExitCode.CREDENTIALS
+    assert report.verdict.side is Side.DESTINATION
+
+
 def test_a_full_mailbox_ends_the_run() -> None:
     full = says(end=b"NO [OVERQUOTA] Quota exceeded")
     with both(destination=TinyServer(answers={b"APPEND": full})) as pair:

@@ -63,7 +63,7 @@ def _login(port: int, mechanism: str) -> tuple[ProbeReport, str]:
         names.PROBED_SERVER, MailAccount.model_validate(wire), Password(_PASSWORD.encode())
     )
     clock, shown = Clock(), io.StringIO()
-    tap = Trace(shown, clock, secrets=end.masked_words)
+    tap = Trace(shown, clock, secrets=lambda: end.masked_words)
     report = probe_target(end, clock=clock, stop=Stop(clock), seconds=20, tap=tap)
     return report, shown.getvalue()
 
@@ -117,7 +117,7 @@ def test_a_login_that_succeeds() -> None:
 
 def _trace(*secrets: str) -> tuple[Trace, io.StringIO]:
     shown = io.StringIO()
-    return Trace(shown, Clock(), secrets=secrets), shown
+    return Trace(shown, Clock(), secrets=lambda: secrets), shown
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- printf "%s:%s" $image.repository (default (index . 1) $image.tag) }}
 {{- end }}
 
-{{/* What the operator may do. There is nothing about Secrets in it: only the Jobs' pods get them. */}}
+{{/*
+What the operator may do. There is nothing about Secrets in it, unless rbac.watchSecrets asks for it:
+only the Jobs' pods get them.
+*/}}
 {{- define "mailsync.rules" -}}
 - apiGroups: [mailsync.dev]
   resources: [mailsyncs, mailendpoints]
@@ -60,4 +63,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create, patch]
+{{- if .Values.rbac.watchSecrets }}
+# rbac.watchSecrets. RBAC knows no permission on metadata alone: with this one Secrets can be read.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [list, watch]
+{{- end }}
 {{- end }}

@@ -124,6 +124,8 @@ def _annotations(
         ours[names.SERVERS_HASH_ANNOTATION] = servers
     if run.manual is not None:
         ours[names.TRIGGER_ANNOTATION] = run.manual
+    if run.secrets_version is not None:
+        ours[names.SECRETS_VERSION_ANNOTATION] = str(run.secrets_version)
     return (spec.pod_template.annotations or {}) | ours
 
 

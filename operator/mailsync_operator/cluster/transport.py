@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 from kubernetes.aio import client, config
 
 from mailsync_operator.cluster.encoding import yaml_compatible_json
@@ -20,6 +22,7 @@ from mailsync_operator.errors import (
     AlreadyExistsError,
     ClusterError,
     ConflictError,
+    ExpiredError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -27,14 +30,24 @@ from mailsync_operator.errors import (
     TransientError,
 )
 
-__all__ = ["RequestMeter", "Transport", "error_of"]
+if TYPE_CHECKING:
+    from kubernetes.aio.client import rest
+
+__all__ = ["RequestMeter", "Transport", "current_namespace", "error_of"]
 
 _TIMEOUT_SECONDS: Final = 30.0
+_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 # With the parameter, the client sends our text as it is instead of writing its own JSON.
 _APPLY: Final = "application/apply-patch+yaml; charset=utf-8"
 _JSON: Final = "application/json"
-_MAY_PASS: Final = frozenset({401, 408, 410})
-"""A token that is being rotated, a time-out, an expired list."""
+_BY_STATUS: Final = MappingProxyType({403: ForbiddenError, 404: NotFoundError, 410: ExpiredError})
+_MAY_PASS: Final = frozenset({401, 408})
+"""A token that is being rotated, a time-out."""
+
+
+class _Unmetered:
+    def request(self, verb: str, code: str, seconds: float) -> None:
+        pass
 
 
 class RequestMeter(Protocol):
@@ -57,15 +70,21 @@ class Transport:
     """A connection to one API server.
 
     In a pod it logs in as the pod's ServiceAccount and reads the token again every minute, as it
-    is rotated; elsewhere by a kubeconfig (the usual one by default), with its exec plugins.
+    is rotated; elsewhere, and where one is named, by a kubeconfig with its exec plugins.
     """
 
     def __init__(
-        self, *, meter: RequestMeter, user_agent: str, kubeconfig: str | None = None
+        self,
+        *,
+        user_agent: str,
+        meter: RequestMeter | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
     ) -> None:
-        self._meter = meter
+        self._meter = meter or _Unmetered()
         self._user_agent = user_agent
         self._kubeconfig = kubeconfig
+        self._context = context
         self._client: client.ApiClient | None = None
 
     async def open(self) -> None:
@@ -79,12 +98,12 @@ class Transport:
         settings = client.Configuration()
         # A proxy of the environment is for the outside world, not for the API server.
         settings.client_session_kwargs = {"trust_env": False}
-        try:
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
-        except config.ConfigException:
+        if self._kubeconfig is not None or not _in_pod(settings):
             try:
                 await config.load_kube_config(
-                    config_file=self._kubeconfig, client_configuration=settings
+                    config_file=self._kubeconfig,
+                    context=self._context,
+                    client_configuration=settings,
                 )  # type: ignore[no-untyped-call]  # as above
             except config.ConfigException as error:
                 raise ClusterError(
@@ -117,13 +136,7 @@ class Transport:
         """
         headers = {"Accept": accept, "Content-Type": content_type}
         text = await self._exchange(_Request(verb, path, query or {}, headers, body))
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise TransientError(f"{verb} {path}: the answer is not JSON") from error
-        if not isinstance(value, dict):
-            raise TransientError(f"{verb} {path}: the answer is not an object")
-        return value
+        return _object(text, f"{verb} {path}")
 
     async def apply(self, path: str, body: Mapping[str, Any], *, manager: str) -> dict[str, Any]:
         """Apply an object server-side: fields of ours that are not in it are taken away."""
@@ -143,6 +156,45 @@ class Transport:
         headers = {"Accept": "*/*", "Content-Type": _JSON}
         return await self._exchange(_Request("GET", path, query, headers, None))
 
+    async def stream(
+        self, path: str, *, query: Mapping[str, str], accept: str, seconds: float
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the JSON objects of an answer of many lines, as they come.
+
+        Parameters
+        ----------
+        seconds
+            When it ends at the latest, with an error.
+
+        Raises
+        ------
+        ClusterError
+            One of the tree in ``mailsync_operator.errors``.
+        """
+        request = _Request("GET", path, query, {"Accept": accept, "Content-Type": _JSON}, None)
+        what = f"GET {path}"
+        began = time.monotonic()
+        code = "error"
+        try:
+            answer = (await self._request(request, seconds=seconds)).response
+            code = str(answer.status)
+        except _NO_ANSWER as error:
+            raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
+        finally:
+            self._meter.request("WATCH", code, time.monotonic() - began)
+        try:
+            if answer.status != 200:
+                raise error_of(what, answer.status, await answer.text(), answer.headers)
+            async for line in answer.content:
+                yield _object(line, what)
+        except (ValueError, LineTooLong) as error:
+            # What a line without end is about must be listed.
+            raise ExpiredError(f"{what}: {error}") from error
+        except _NO_ANSWER as error:
+            raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
+        finally:
+            answer.close()
+
     async def _exchange(self, request: _Request) -> str:
         began = time.monotonic()
         code = "error"
@@ -150,7 +202,7 @@ class Transport:
         try:
             status, data, headers = await self._send(request)
             code = str(status)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _NO_ANSWER as error:
             raise TransientError(f"{what}: {type(error).__name__}: {error}") from error
         finally:
             self._meter.request(request.verb, code, time.monotonic() - began)
@@ -160,6 +212,11 @@ class Transport:
         return text
 
     async def _send(self, request: _Request) -> tuple[int, bytes, Mapping[str, str]]:
+        answer = await self._request(request, seconds=_TIMEOUT_SECONDS)
+        data = await answer.read()  # type: ignore[no-untyped-call]  # as in open
+        return answer.status, data, answer.headers
+
+    async def _request(self, request: _Request, *, seconds: float) -> rest.RESTResponse:
         if self._client is None:
             raise TransientError("the connection is not open")
         body = request.body
@@ -171,9 +228,34 @@ class Transport:
             body=dict(body) if isinstance(body, Mapping) else body,
             auth_settings=["BearerToken"],
         )
-        answer = await self._client.call_api(*serialized, _request_timeout=_TIMEOUT_SECONDS)
-        data = await answer.read()  # type: ignore[no-untyped-call]  # as in open
-        return answer.status, data, answer.headers
+        return await self._client.call_api(*serialized, _request_timeout=seconds)
+
+
+def _in_pod(settings: client.Configuration) -> bool:
+    """Take the pod's own credentials. Return whether this is a pod that has some."""
+    try:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # the client's config package has no types
+    except config.ConfigException:
+        return False
+    return True
+
+
+def current_namespace(kubeconfig: str | None, context: str | None) -> str:
+    """Return the namespace of a kubeconfig's context, as kubectl would take it.
+
+    Raises
+    ------
+    ClusterError
+        There is no usable kubeconfig, or no such context.
+    """
+    try:
+        contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)  # type: ignore[no-untyped-call]  # as in Transport.open
+    except config.ConfigException as error:
+        raise ClusterError(f"no kubeconfig: {error}") from error
+    chosen = next((each for each in contexts if each["name"] == context), None)
+    if context is not None and chosen is None:
+        raise ClusterError(f"the kubeconfig has no context {context!r}")
+    return str((chosen or active)["context"].get("namespace") or "default")
 
 
 def error_of(what: str, status: int, text: str, headers: Mapping[str, str]) -> ClusterError:
@@ -181,17 +263,25 @@ def error_of(what: str, status: int, text: str, headers: Mapping[str, str]) -> C
     details = _status_object(text)
     reason = str(details.get("reason", ""))
     message = f"{what}: {status} {reason}: {details.get('message') or text[:300]}"
-    if status == 404:
-        return NotFoundError(message)
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](message)
     if status == 409:
         return AlreadyExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
     if status == 429:
         return ThrottledError(message, retry_after=_seconds(headers.get("Retry-After")))
-    if status == 403:
-        return ForbiddenError(message)
     if 400 <= status < 500 and status not in _MAY_PASS:
         return InvalidError(message)
     return TransientError(message)
+
+
+def _object(text: str | bytes, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise TransientError(f"{what}: the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise TransientError(f"{what}: the answer is not an object")
+    return value
 
 
 def _status_object(text: str) -> dict[str, Any]:

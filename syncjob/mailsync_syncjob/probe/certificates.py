@@ -7,6 +7,7 @@ ones that people want to see.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -76,30 +77,44 @@ def peer_chain(tls_socket: ssl.SSLSocket) -> tuple[bytes, ...]:
 
 def read_chain(chain: tuple[bytes, ...]) -> Shown | None:
     """Take certificates apart; None if there is none, or the server's own cannot be read."""
+    with warnings.catch_warnings():
+        # What the library thinks of odd certificates would get between the lines of the output.
+        warnings.simplefilter("ignore")
+        parsed: list[tuple[x509.Certificate, CertificateFacts]] = []
+        for der in chain:
+            one = _read(der)
+            if one is None:
+                break
+            parsed.append(one)
+        if not parsed:
+            return None
+        following = (*(certificate for certificate, _ in parsed[1:]), None)
+        links = tuple(
+            Link(facts, _signed_by(each, after))
+            for (each, facts), after in zip(parsed, following, strict=True)
+        )
+        return Shown(links, _names(parsed[0][0]))
+
+
+def _read(der: bytes) -> tuple[x509.Certificate, CertificateFacts] | None:
     from cryptography import x509  # noqa: PLC0415  a large library that runs do not need
 
-    parsed: list[x509.Certificate] = []
-    for der in chain:
-        try:
-            parsed.append(x509.load_der_x509_certificate(der))
-        except ValueError:
-            break
-    if not parsed:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return certificate, _facts(certificate)
+    except Exception:  # noqa: BLE001  a hostile server chooses among all that the library has
         return None
-    pairs = zip(parsed, (*parsed[1:], None), strict=True)
-    links = tuple(Link(_facts(each), _signed_by(each, following)) for each, following in pairs)
-    return Shown(links, _names(parsed[0]))
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:
     der = _der(certificate)
     return CertificateFacts(
-        subject=_name(certificate, "subject"),
-        issuer=_name(certificate, "issuer"),
+        subject=_name(certificate.subject),
+        issuer=_name(certificate.issuer),
         not_before_time=certificate.not_valid_before_utc,
         not_after_time=certificate.not_valid_after_utc,
         sha256=hashlib.sha256(der).hexdigest(),
-        spki_sha256=_spki(der),
+        spki_sha256=spki_sha256(der),
         self_signed=_is_signed_by(certificate, certificate),
         key=_key(certificate),
     )
@@ -111,27 +126,12 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def _spki(der: bytes) -> str | None:
-    try:
-        return spki_sha256(der)
-    except ValueError:
-        return None
-
-
-def _name(certificate: x509.Certificate, which: str) -> str:
-    try:
-        name: x509.Name = getattr(certificate, which)
-        words = [
-            f"{_ATTRIBUTES.get(a.oid.dotted_string, a.oid.dotted_string)}={_text(a.value)}"
-            for a in name
-        ]
-    except ValueError:
-        return "(cannot be read)"
+def _name(name: x509.Name) -> str:
+    words = [
+        f"{_ATTRIBUTES.get(a.oid.dotted_string, a.oid.dotted_string)}={sanitise(a.value)}"
+        for a in name
+    ]
     return ", ".join(words)[:1024]
-
-
-def _text(value: str | bytes) -> str:
-    return sanitise(value)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -139,23 +139,22 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
 
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        found = [
+            sanitise(str(name.value))[:255]
+            for name in extension.value
+            if isinstance(name, x509.DNSName | x509.IPAddress)
+        ]
+    except Exception:  # noqa: BLE001  as above; having none is one of them
         return ()
-    found = [
-        sanitise(str(name.value))[:255]
-        for name in extension.value
-        if isinstance(name, x509.DNSName | x509.IPAddress)
-    ]
     return tuple(found[:_MAX_NAMES])
 
 
 def _key(certificate: x509.Certificate) -> str:
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  see above
     from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415  see above
 
     try:
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001  as above
         return ""
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
@@ -175,13 +174,8 @@ def _signed_by(certificate: x509.Certificate, following: x509.Certificate | None
 
 
 def _is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    from cryptography.exceptions import (  # noqa: PLC0415  see above
-        InvalidSignature,
-        UnsupportedAlgorithm,
-    )
-
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001  as above; a wrong signature is one of them
         return False
     return True

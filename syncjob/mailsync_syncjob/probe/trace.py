@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from mailsync_syncjob.credentials import Target
@@ -28,12 +29,20 @@ _ESCAPES: Final = {b"\r": "\\r", b"\n": "\\n", b"\t": "\\t"}
 
 
 class Trace:
-    """Writes what it hears; bounded, whatever a server sends."""
+    """Writes what it hears; bounded, whatever a server sends.
 
-    def __init__(self, stream: TextIO, clock: Clock, *, secrets: tuple[str, ...] = ()) -> None:
+    Parameters
+    ----------
+    secrets
+        What must not be repeated outside logins either, as it is at that time.
+    """
+
+    def __init__(
+        self, stream: TextIO, clock: Clock, *, secrets: Callable[[], tuple[str, ...]] = tuple
+    ) -> None:
         self._stream = stream
         self._clock = clock
-        self._secrets = sorted((s for s in secrets if s), key=len, reverse=True)
+        self._secrets = secrets
         self._left = _MOST_LINES
         self._login: bytes | None = None
         """The tag of the login that is under way."""
@@ -95,7 +104,8 @@ class Trace:
     def _safe(self, data: bytes) -> str:
         # Masked before anything is cut or changed, so that no part of a secret is left.
         text = data[: 20 * _MOST_CHARACTERS].decode("latin-1")
-        for secret in self._secrets:
+        # Asked for anew each time: a token is known only once it was taken.
+        for secret in sorted(filter(None, self._secrets()), key=len, reverse=True):
             text = text.replace(secret.encode().decode("latin-1"), _MASK)
         raw = text.encode("latin-1")
         shown = _HIDDEN.sub(_escape, raw).decode("ascii")
