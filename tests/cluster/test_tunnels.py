@@ -101,3 +101,17 @@ def test_a_server_without_starttls_is_not_logged_in_to(scene: Stage) -> None:
     scene.sync("no-starttls", source=behind(clear, "StartTLS"))
     scene.wait_condition("no-starttls", "Stalled", "True", why="StartTLSNotOffered")
     assert clear.logins() + clear.refused() == 0
+
+
+def test_an_endpoint_has_the_condition_of_what_its_tunnel_refused(
+    scene: Stage, bad_servers: dict[str, MailServer]
+) -> None:
+    scene.endpoint("tunnelled", scene.source, tunnel=TUNNEL)
+    scene.endpoint("tunnelled-expired", bad_servers["CertificateExpired"], tunnel=TUNNEL)
+    scene.wait_endpoint("tunnelled", "TLSSecured", "True", seconds=120)
+    found = scene.kube.get("mailendpoint", "tunnelled")
+    assert found is not None
+    assert found["status"]["tls"]["tunnel"] == "Stunnel"
+    scene.wait_endpoint(
+        "tunnelled-expired", "TLSSecured", "False", why="CertificateExpired", seconds=120
+    )
