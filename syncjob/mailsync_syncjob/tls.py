@@ -173,9 +173,14 @@ def policy_error(error: ssl.SSLError, *, endpoint: Target) -> TLSPolicyError:
     if (refused := client_certificate_error(error, endpoint=endpoint)) is not None:
         return refused
     if speaks_no_tls(error):
+        words = (
+            "took STARTTLS and then did not speak TLS: somebody may be interfering"
+            if policy.mode is TLSMode.START_TLS
+            else "does not speak TLS: for a server that starts in clear text choose "
+            "tls.mode StartTLS (usually port 143)"
+        )
         return TLSPolicyError(
-            f"{where} does not speak TLS: for a server that starts in clear text choose "
-            "tls.mode StartTLS (usually port 143); no credentials were sent",
+            f"{where} {words}; no credentials were sent",
             side=endpoint.side,
             reason=Reason.TLS_NOT_SPOKEN,
         )

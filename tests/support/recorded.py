@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from mailsync_api.endpoint import MailAccount, Side
 from mailsync_api.job import JobInput
 from mailsync_syncjob.credentials import Endpoint, Password
@@ -19,9 +21,24 @@ if TYPE_CHECKING:
     from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.output import Level
 
-__all__ = ["PASSWORD", "Recorded", "connector", "endpoint", "run_between"]
+__all__ = ["PASSWORD", "FastClock", "Recorded", "connector", "endpoint", "patience", "run_between"]
 
 PASSWORD = "the-secret-word"
+
+
+class FastClock(Clock):
+    """Real time, but waits between attempts pass at once."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    @override
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    @override
+    def sleep(self, seconds: float) -> None:
+        self._skipped += seconds
 
 
 @dataclass
@@ -90,7 +107,12 @@ def connector(clock: Clock | None = None, **changes: float) -> Connector:
 
 
 def run_between(
-    source: Endpoint, destination: Endpoint, *, clock: Clock | None = None, **job: Any
+    source: Endpoint,
+    destination: Endpoint,
+    *,
+    clock: Clock | None = None,
+    patient: Patience | None = None,
+    **job: Any,
 ) -> tuple[Report, Recorded]:
     """Run the engine in this process."""
     clock = clock or Clock()
@@ -110,6 +132,6 @@ def run_between(
         output=output,
         clock=clock,
         stop=Stop(clock),
-        patience=patience(),
+        patience=patient or patience(),
     )
     return run.execute(), output
