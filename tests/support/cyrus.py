@@ -26,6 +26,7 @@ from tests.support.certificates import Authority
 from tests.support.engine import Account
 from tests.support.imap import login
 from tests.support.poll import wait_until
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     import imaplib
@@ -152,6 +153,7 @@ class Cyrus:
     """A running Cyrus."""
 
     def __init__(self, directory: Path, users: Users) -> None:
+        WATCH.secret(*users.passwords.values(), users.admin)
         self.directory = directory
         self.users = users
         self.authority = Authority(directory)

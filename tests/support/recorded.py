@@ -14,6 +14,7 @@ from mailsync_syncjob.deadline import Clock, Patience, Stop
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.runner import Endpoints, Run
 from tests.support.builders import merged
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from mailsync_api.report import Report
@@ -90,6 +91,8 @@ def endpoint(
         "tls": {"mode": "None"},
         "authentication": {"secretRef": {"name": "x"}},
     }
+    if password is not None:
+        WATCH.secret(password)
     secret = None if password is None else Password(password)
     return Endpoint(
         side,
@@ -134,4 +137,6 @@ def run_between(
         stop=Stop(clock),
         patience=patient or patience(),
     )
-    return run.execute(), output
+    report = run.execute()
+    WATCH.keep("a run's logs and report", output.everything + report.model_dump_json())
+    return report, output

@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 __all__ = ["SHORTEST", "forms"]
 
-SHORTEST = 6
+SHORTEST = 8
 """Shorter forms would be found by chance."""
 
 
