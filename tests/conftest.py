@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _SLOW = ("servers", "crash", "cluster", "bench")
 
+pytest_plugins = ("tests.support.secrecy_plugin",)
+
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile(

@@ -12,6 +12,7 @@ from tests.cluster.providers import provider
 from tests.cluster.shell import ToolingError, say, step
 from tests.images.build import build
 from tests.support import authorization
+from tests.support.cyrus import prepare
 
 __all__ = ["GROUPS", "main", "selection"]
 
@@ -58,6 +59,7 @@ def _run(skipped: set[str], arguments: list[str]) -> int:
         ensure(*_SERVERS)
     if "servers" not in skipped:
         authorization.install()
+        prepare()
     if "cluster" in skipped:
         return _pytest(arguments)
     cluster = provider()

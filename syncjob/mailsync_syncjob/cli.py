@@ -21,7 +21,7 @@ from mailsync_api.report import Report, Verdict
 from mailsync_api.spec import Accounts, Mode
 from mailsync_syncjob.commandline import manifest_text, worst
 from mailsync_syncjob.deadline import Clock, Stop
-from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError
+from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError, crash_message
 from mailsync_syncjob.job import forbid_core_dumps, stop_on_sigterm
 from mailsync_syncjob.manifests import Manifests, load
 from mailsync_syncjob.output import JsonLines
@@ -71,7 +71,7 @@ def main() -> None:
         _complain(error.message)
         sys.exit(int(error.exit_code))
     except Exception as error:  # noqa: BLE001  a user sees words, never a traceback
-        _complain(f"an error of mailsync itself: {type(error).__name__}")
+        _complain(crash_message(error))
         sys.exit(int(ExitCode.INTERNAL))
 
 

@@ -20,6 +20,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from mailsync_api.conditions import Reason
@@ -43,6 +45,7 @@ __all__ = [
     "TokenRefusedError",
     "UnreachableError",
     "UsageError",
+    "crash_message",
 ]
 
 
@@ -213,3 +216,13 @@ class CommandRefusedError(EngineError):
     def temporary(self) -> bool:
         """Whether the server says that the same command may succeed later."""
         return self.code in _TEMPORARY
+
+
+def crash_message(error: Exception) -> str:
+    """Return the kind and the place of an error that nobody expected.
+
+    Its own words, and a traceback with them, could hold mail or a password.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return f"an error of the engine: {type(error).__name__} at {place}"

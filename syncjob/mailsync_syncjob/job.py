@@ -24,7 +24,7 @@ from mailsync_api.report import Report, Verdict
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.credentials import Endpoint, Password, ProxyLogin, Target, TunnelEnd
 from mailsync_syncjob.deadline import Clock, Stop
-from mailsync_syncjob.errors import ConfigurationError, EngineError
+from mailsync_syncjob.errors import ConfigurationError, EngineError, crash_message
 from mailsync_syncjob.oauth2.tokens import Tokens
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.party import side_of
@@ -94,7 +94,7 @@ def _probe(
         verdict = ProbeVerdict(
             exit_code=ExitCode.INTERNAL,
             reason=Reason.INTERNAL_ERROR,
-            message=f"an error of the engine: {type(error).__name__}",
+            message=crash_message(error),
         )
     output.log("error" if verdict.exit_code else "info", verdict.message)
     return verdict
@@ -109,18 +109,28 @@ def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: 
             destination=read_endpoint(Side.DESTINATION, job.destination, root=root),
         )
     except ConfigurationError as error:
-        report = Report(
-            verdict=Verdict(
-                exit_code=ExitCode.CONFIGURATION,
-                reason=error.reason,
-                message=error.message[:1024],
-                side=side_of(error.side),
-            )
+        verdict = Verdict(
+            exit_code=ExitCode.CONFIGURATION,
+            reason=error.reason,
+            message=error.message[:1024],
+            side=side_of(error.side),
         )
-        output.log("error", error.message)
-        output.report(report)
-        return report
+        return _not_run(verdict, output=output)
+    except Exception as error:  # noqa: BLE001  a verdict, not a traceback
+        verdict = Verdict(
+            exit_code=ExitCode.INTERNAL,
+            reason=Reason.INTERNAL_ERROR,
+            message=crash_message(error),
+        )
+        return _not_run(verdict, output=output)
     return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()
+
+
+def _not_run(verdict: Verdict, *, output: Output) -> Report:
+    report = Report(verdict=verdict)
+    output.log("error", verdict.message)
+    output.report(report)
+    return report
 
 
 def read_input(environment: Mapping[str, str]) -> JobInput:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from mailsync_api.conditions import Reason
@@ -23,6 +21,7 @@ from mailsync_syncjob.errors import (
     EngineError,
     FolderGoneError,
     UnreachableError,
+    crash_message,
 )
 from mailsync_syncjob.folderpass import FolderPass
 from mailsync_syncjob.imap.connect import Connector
@@ -325,10 +324,7 @@ class Run:
         )
 
     def _crashed(self, error: Exception) -> Verdict:
-        # The exception's own words could hold mail, so only its kind and place are told.
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{FilePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-        message = f"an error of the engine: {type(error).__name__} at {place}"
+        message = crash_message(error)
         self._output.log("error", message)
         return self._verdict(ExitCode.INTERNAL, Reason.INTERNAL_ERROR, message=message)
 

@@ -183,9 +183,14 @@ def handshake_error(word: str | None, said: str, *, endpoint: Target) -> TLSPoli
     if word in _CLIENT_REFUSED:
         return _client_refused(said, endpoint=endpoint)
     if word in _NOT_TLS:
+        words = (
+            "took STARTTLS and then did not speak TLS: somebody may be interfering"
+            if policy.mode is TLSMode.START_TLS
+            else "does not speak TLS: for a server that starts in clear text choose "
+            "tls.mode StartTLS (usually port 143)"
+        )
         return TLSPolicyError(
-            f"{where} does not speak TLS: for a server that starts in clear text choose "
-            "tls.mode StartTLS (usually port 143); no credentials were sent",
+            f"{where} {words}; no credentials were sent",
             side=endpoint.side,
             reason=Reason.TLS_NOT_SPOKEN,
         )

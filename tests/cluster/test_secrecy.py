@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.kube import KubeObject
 from tests.support.release import Release
+from tests.support.secret_forms import forms
 from tests.support.stage import (
     DESTINATION_PASSWORD,
     SOURCE_PASSWORD,
@@ -43,19 +44,8 @@ WRONG_PASSWORD = "Irrtum-0815-falsch"
 PASSWORDS = (SOURCE_PASSWORD, DESTINATION_PASSWORD, WRONG_PASSWORD)
 
 
-def forms(password: str) -> list[bytes]:
-    """Return how a password could appear: as it is, escaped, in base64 at each of 3 offsets."""
-    raw = password.encode()
-    found = [raw, json.dumps(password)[1:-1].encode(), repr(password)[1:-1].encode()]
-    for offset in range(3):
-        text = base64.b64encode(b"\0" * offset + raw)
-        # The first and last group of four depend on what stands beside it.
-        found.append(text[4 if offset else 0 : -4])
-    return [each for each in found if len(each) >= 8]
-
-
 def leaks(text: bytes) -> list[str]:
-    return [word for word in PASSWORDS if any(form in text for form in forms(word))]
+    return [word for word in PASSWORDS if any(form in text for form in forms(word.encode()))]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import yaml
 
 from tests.support.checker import compare_mailboxes
 from tests.support.mailbox import Message, generate, load, plain_message
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,9 @@ def _manifest(pair: Pair) -> str:
 
 def _run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mailsync_syncjob.cli", "run", "-f", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    WATCH.keep("the command's output", done.stdout + done.stderr)
+    return done
 
 
 def test_one_file_is_all_it_takes(pair: Pair, tmp_path: Path) -> None:

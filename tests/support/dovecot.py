@@ -21,6 +21,7 @@ from tests.cluster.packages import ensure
 from tests.support.certificates import Authority
 from tests.support.imap import login
 from tests.support.poll import wait_until
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     import imaplib
@@ -72,6 +73,7 @@ class Dovecot:
     """A running Dovecot."""
 
     def __init__(self, directory: Path, settings: Settings) -> None:
+        WATCH.secret(*settings.users.values(), *settings.masters.values())
         self.directory = directory
         self.settings = settings
         self.authority = Authority(directory)

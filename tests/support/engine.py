@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mailsync_api import names
 from mailsync_api.report import ReportLine, Verdict, parse_line, parse_verdict
 from tests.support.builders import merged
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,10 +100,13 @@ class Engine:
                 (f"{side}-ca", names.CA_FILE_NAME, account.ca_pem),
             ):
                 (directory / folder).mkdir(exist_ok=True)
+                if name == names.PASSWORD_FILE_NAME:
+                    WATCH.secret(text)
                 (directory / folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
             for name, text in account.files.items():
                 path = directory / f"{side}{name}"
                 path.parent.mkdir(exist_ok=True)
+                WATCH.secret(text)
                 path.write_text(text)
         base = {
             "namespace": "test",
@@ -143,7 +147,12 @@ class Engine:
     def finish(self, process: subprocess.Popen[str], *, timeout: float = 120) -> Result:
         """Wait for its end and collect what it said."""
         stdout, stderr = process.communicate(timeout=timeout)
+        WATCH.keep("the engine's output", stdout + stderr)
         lines = [parse_line(line) for line in stdout.splitlines()]
         reports = [line.report for line in lines if isinstance(line, ReportLine)]
-        verdict = parse_verdict(self._verdict.read_text()) if self._verdict.exists() else None
+        verdict = None
+        if self._verdict.exists():
+            text = self._verdict.read_text()
+            WATCH.keep("a termination message", text)
+            verdict = parse_verdict(text)
         return Result(process.returncode, stdout, stderr, verdict, reports[-1] if reports else None)

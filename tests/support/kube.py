@@ -5,6 +5,7 @@ All through kubectl, so that a test does what a user would and a failure can be 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.shell import CommandError, ToolingError, run
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -90,20 +92,31 @@ class Kube:
         CommandError
             The API server refused one; the message has its words.
         """
+        for secret in (each for each in objects if each["kind"] == "Secret"):
+            WATCH.secret(*secret.get("stringData", {}).values())
+            WATCH.secret(*(base64.b64decode(v) for v in secret.get("data", {}).values()))
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         self.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
 
     def get(self, kind: str, name: str) -> KubeObject | None:
         """Return an object, None if there is none."""
-        text = self.run("get", kind, name, "--ignore-not-found", "-o", "json")
+        text = self._shown(kind, "get", kind, name, "--ignore-not-found", "-o", "json")
         found: KubeObject | None = json.loads(text) if text else None
         return found
 
     def all_of(self, kind: str, selector: str = "") -> list[KubeObject]:
         """Return the objects of a kind, those with the labels of ``selector`` if given."""
         chosen = ["-l", selector] if selector else []
-        items: list[KubeObject] = json.loads(self.run("get", kind, *chosen, "-o", "json"))["items"]
+        text = self._shown(kind, "get", kind, *chosen, "-o", "json")
+        items: list[KubeObject] = json.loads(text)["items"]
         return items
+
+    def _shown(self, what: str, *arguments: str) -> str:
+        """Run kubectl, and keep what it shows for the search for credentials."""
+        text = self.run(*arguments)
+        if not what.startswith("secret"):
+            WATCH.keep(f"{what} in {self.namespace}", text)
+        return text
 
     def patch(self, kind: str, name: str, changes: KubeObject, *, subresource: str = "") -> None:
         """Merge changes into an object."""
@@ -116,12 +129,13 @@ class Kube:
 
     def raw(self, path: str) -> str:
         """Return what the API server answers to GET."""
-        return self.run("get", "--raw", path)
+        return self._shown(path, "get", "--raw", path)
 
     def logs(self, target: str, *, previous: bool = False, tail: int = -1) -> str:
         """Return the log of a pod, or of a pod of ``deployment/NAME`` or ``job/NAME``."""
         before = ["--previous"] if previous else []
-        return self.run("logs", target, "--all-containers", f"--tail={tail}", *before)
+        where = ["--all-containers", f"--tail={tail}"]
+        return self._shown(f"log of {target}", "logs", target, *where, *before)
 
     def events(self, kind: str, name: str) -> list[KubeObject]:
         """Return the Events about an object, the oldest first."""

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Issuer", "Key", "Wish", "issue", "issue_with_sha1", "key_pem", "new_key"]
+__all__ = ["Issuer", "Key", "Wish", "issue", "issue_with_old_hash", "key_pem", "new_key"]
 
 Key: TypeAlias = "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey"
 
@@ -82,8 +82,8 @@ def issue(wish: Wish, *, by: Issuer | None = None) -> Issuer:
     return Issuer(builder.sign(signer, algorithm), key)
 
 
-def issue_with_sha1(*, by: Issuer, directory: Path) -> Issuer:
-    """Return a certificate for loopback signed with SHA-1, which only openssl still does."""
+def issue_with_old_hash(name: str, *, by: Issuer, directory: Path) -> Issuer:
+    """Return a certificate for loopback signed with SHA-1 or MD5, which only openssl still does."""
     key = new_key("ec")
     names = x509.SubjectAlternativeName([_name(name) for name in Wish().names])
     request = (
@@ -98,7 +98,7 @@ def issue_with_sha1(*, by: Issuer, directory: Path) -> Issuer:
     (directory / "ca.key").write_bytes(key_pem(by.key))
     said = subprocess.run(
         [
-            *("openssl", "x509", "-req", "-sha1", "-days", "30", "-copy_extensions", "copyall"),
+            *("openssl", "x509", "-req", f"-{name}", "-days", "30", "-copy_extensions", "copyall"),
             *("-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key"),
         ],
         cwd=directory,

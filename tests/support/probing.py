@@ -16,6 +16,7 @@ from mailsync_syncjob.credentials import Target
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.probe.survey import Survey
 from tests.support.recorded import patience
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,7 @@ def pod_probe(directory: Path, server: dict[str, Any], *, ca_pem: str = "") -> P
         timeout=100,
         check=False,
     )
+    WATCH.keep("a probe's output", done.stdout + done.stderr)
     assert not done.stderr, done.stderr
     message = path.read_text() if path.exists() else ""
     return PodResult(done.returncode, done.stdout, message, parse_probe_verdict(message))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from mailsync_api.endpoint import MailAccount, Side
 from mailsync_api.job import JobInput
 from mailsync_syncjob.credentials import Endpoint, Password
@@ -12,6 +14,7 @@ from mailsync_syncjob.deadline import Clock, Patience, Stop
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.runner import Endpoints, Run
 from tests.support.builders import merged
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from mailsync_api.report import Report
@@ -19,9 +22,24 @@ if TYPE_CHECKING:
     from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.output import Level
 
-__all__ = ["PASSWORD", "Recorded", "connector", "endpoint", "run_between"]
+__all__ = ["PASSWORD", "FastClock", "Recorded", "connector", "endpoint", "patience", "run_between"]
 
 PASSWORD = "the-secret-word"
+
+
+class FastClock(Clock):
+    """Real time, but waits between attempts pass at once."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    @override
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    @override
+    def sleep(self, seconds: float) -> None:
+        self._skipped += seconds
 
 
 @dataclass
@@ -73,6 +91,8 @@ def endpoint(
         "tls": {"mode": "None"},
         "authentication": {"secretRef": {"name": "x"}},
     }
+    if password is not None:
+        WATCH.secret(password)
     secret = None if password is None else Password(password)
     return Endpoint(
         side,
@@ -90,7 +110,12 @@ def connector(clock: Clock | None = None, **changes: float) -> Connector:
 
 
 def run_between(
-    source: Endpoint, destination: Endpoint, *, clock: Clock | None = None, **job: Any
+    source: Endpoint,
+    destination: Endpoint,
+    *,
+    clock: Clock | None = None,
+    patient: Patience | None = None,
+    **job: Any,
 ) -> tuple[Report, Recorded]:
     """Run the engine in this process."""
     clock = clock or Clock()
@@ -110,6 +135,8 @@ def run_between(
         output=output,
         clock=clock,
         stop=Stop(clock),
-        patience=patience(),
+        patience=patient or patience(),
     )
-    return run.execute(), output
+    report = run.execute()
+    WATCH.keep("a run's logs and report", output.everything + report.model_dump_json())
+    return report, output

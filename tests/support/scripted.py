@@ -76,6 +76,10 @@ class Peer:
         readable, _, _ = select.select([self._socket], [], [], seconds)
         return bool(readable) and not self._socket.recv(4096, socket.MSG_PEEK)
 
+    def heard(self, data: bytes) -> None:
+        """Record what was read past the lines."""
+        self.trace.append((self.secured, data))
+
     @property
     def socket(self) -> socket.socket:
         """The connection, for facts about it."""
@@ -170,6 +174,8 @@ def serve(
         acceptor.join(5)
         for thread in threads:
             thread.join(5)
+        # Each waits for the client to hang up, so a connection that was left open keeps one alive.
+        assert not any(thread.is_alive() for thread in threads), "a connection was left open"
         assert not script.errors, script.errors
 
 

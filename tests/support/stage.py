@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 
 from mailsync_api.names import ENDPOINT_UID_LABEL, UID_LABEL
+from tests.cluster.shell import CommandError
 from tests.support.builders import endpoint_manifest, manifest, merged
 from tests.support.dovecot_pod import DovecotPod
 from tests.support.kube import Kube, KubeObject, condition, reason
@@ -198,8 +199,22 @@ def stage(release: Release) -> Iterator[Stage]:
         server.wait_ready()
     try:
         yield Stage(kube, authority, servers[0], servers[1])
+        _keep_all(release, kube)
     finally:
         kube.delete("namespace", kube.namespace, wait=False)
+
+
+def _keep_all(release: Release, kube: Kube) -> None:
+    """Keep all that the product said in a namespace, and the operator, for the last search."""
+    for kind in ("pods", "jobs", "mailsyncs", "mailendpoints", "events", "configmaps"):
+        kube.all_of(kind)
+    engines = [*kube.all_of("pods", UID_LABEL), *kube.all_of("pods", ENDPOINT_UID_LABEL)]
+    for pod in engines:
+        # A pod that never started has no log.
+        with contextlib.suppress(CommandError):
+            kube.logs(pod["metadata"]["name"])
+    release.log()
+    release.metrics()
 
 
 def kill_engine(kube: Kube, pod: KubeObject) -> str:

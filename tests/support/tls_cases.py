@@ -5,23 +5,24 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import tempfile
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.spki import spki_sha256
-from tests.support.odd_certificates import Issuer, Wish, issue, issue_with_sha1, key_pem
+from tests.support.odd_certificates import Issuer, Wish, issue, issue_with_old_hash, key_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cryptography.hazmat.primitives.serialization import Encoding
 
-__all__ = ["CASES", "Case", "Listener", "Pki", "table"]
+__all__ = ["CASES", "MESSAGES", "Case", "Listener", "Pki", "messages", "table"]
 
 
 class Pki:
@@ -81,11 +82,24 @@ class Case:
     tls: dict[str, Any] = field(default_factory=dict)
     pin: str = ""
     """``own``: the server's key is pinned; ``other``: another one is."""
+    detail: str = ""
+    """OpenSSL's words, where one message serves several causes."""
 
     @property
     def exit_code(self) -> int:
         """0 where it is accepted, else 76."""
         return 0 if self.reason == "Completed" else 76
+
+    def says(self, message: str) -> bool:
+        """Whether a message is the one of the reason, with the detail and nothing else in it."""
+        words = (re.escape(each) for each in re.split("…", MESSAGES[self.reason][self._variant]))
+        pattern = ".+".join(words) + "; no credentials were sent"
+        return bool(re.fullmatch(r"\S+ \S+:\d+:? " + pattern, message)) and self.detail in message
+
+    @property
+    def _variant(self) -> int:
+        # A client certificate may be refused, or lacking.
+        return int(self.reason == "ClientCertificateRefused" and not self.tls)
 
     def policy_for(self, listener: Listener, mode: str) -> dict[str, Any]:
         """Return ``tls`` of the manifest."""
@@ -126,9 +140,16 @@ def _self_trusted(pki: Pki) -> Listener:
     return own
 
 
-def _sha1(pki: Pki) -> Listener:
-    with tempfile.TemporaryDirectory() as folder:
-        return Listener([issue_with_sha1(by=pki.ca, directory=Path(folder))])
+def _old_hash(name: str) -> Callable[[Pki], Listener]:
+    def make(pki: Pki) -> Listener:
+        # Only RSA was ever used with MD5.
+        rsa = Wish((), "Old CA", ca=True, key="rsa2048")
+        ca = issue(rsa) if name == "md5" else pki.ca
+        with tempfile.TemporaryDirectory() as folder:
+            leaf = issue_with_old_hash(name, by=ca, directory=Path(folder))
+        return Listener([leaf], trusted=ca)
+
+    return make
 
 
 def _behind_intermediate(*, sent: bool) -> Callable[[Pki], Listener]:
@@ -162,10 +183,46 @@ _OWN = {"clientCertificateRef": {"name": "client"}}
 _ONLY_CHACHA = {"ciphers": "ECDHE+CHACHA20", "maxVersion": "TLSv1.2"}
 _AES = {"newest": _V.TLSv1_2, "ciphers": "ECDHE+AES"}
 
+MESSAGES: Final = {
+    _NOT_TRUSTED: (
+        "the server's certificate is not trusted (…): name the CA that issued it in tls.caRef",
+    ),
+    "CertificateExpired": ("the server's certificate has expired",),
+    "CertificateNotYetValid": ("the server's certificate is not valid yet",),
+    _MISMATCH: (
+        "the server's certificate is not for …: correct host, or give the certificate's name in "
+        "tls.serverName",
+    ),
+    _WEAK: (
+        "the server's certificate is too weak for tls.securityLevel … (…): have it renewed, or "
+        "lower securityLevel for this server",
+    ),
+    _PIN: (
+        "the server's public key is none of those in tls.pinnedSpkiSha256; its hash is …: add it "
+        "only if you know that the server has a new key",
+    ),
+    _CLIENT: (
+        "refused the certificate of tls.clientCertificateRef (…): give one that it accepts",
+        "demands a client certificate: name one in tls.clientCertificateRef",
+    ),
+    _SHAKE: (
+        "the TLS handshake failed (…): server and policy have no protocol version or cipher in "
+        "common (tls.minVersion is …, securityLevel is …; TLS 1.0 and 1.1 need minVersion TLSv1.0 "
+        "and securityLevel 0)",
+    ),
+}
+"""What the condition says, by reason, after the side and the address."""
+
 CASES = (
     Case("good", "default", _leaf()),
     Case("good, with its intermediate", "default", _behind_intermediate(sent=True)),
-    Case("intermediate not sent", "default", _behind_intermediate(sent=False), _NOT_TRUSTED),
+    Case(
+        "intermediate not sent",
+        "default",
+        _behind_intermediate(sent=False),
+        _NOT_TRUSTED,
+        detail="unable to get local issuer certificate",
+    ),
     Case("expired", "default", _leaf(begins=-9 * _DAYS, ends=-_DAYS), "CertificateExpired"),
     Case(
         "expired", "`verify: None`", _leaf(begins=-9 * _DAYS, ends=-_DAYS), tls={"verify": "None"}
@@ -198,6 +255,13 @@ CASES = (
         tls={"serverName": "example.org"},
     ),
     Case(
+        "for a longer name that begins so",
+        "`serverName`",
+        _leaf(names=("mail.example.org.example.net",)),
+        _MISMATCH,
+        tls=_NAME,
+    ),
+    Case(
         "the name only as common name",
         "`serverName`",
         _leaf(names=("127.0.0.1",), common_name="mail.example.org"),
@@ -209,8 +273,9 @@ CASES = (
         "default",
         _leaf(for_clients_only=True),
         _NOT_TRUSTED,
+        detail="purpose",
     ),
-    Case("self-signed", "default", _self_signed, _NOT_TRUSTED),
+    Case("self-signed", "default", _self_signed, _NOT_TRUSTED, detail="self-signed certificate"),
     Case("self-signed", "it is the `caRef`", _self_trusted),
     Case(
         "self-signed",
@@ -245,8 +310,12 @@ CASES = (
     Case(
         "RSA key of 1024 bits", "`securityLevel: 1`", _leaf(key="rsa1024"), tls={"securityLevel": 1}
     ),
-    Case("signed with SHA-1", "default", _sha1, _WEAK),
-    Case("signed with SHA-1", "`securityLevel: 0`", _sha1, tls={"securityLevel": 0}),
+    Case("signed with SHA-1", "default", _old_hash("sha1"), _WEAK),
+    Case("signed with SHA-1", "`securityLevel: 0`", _old_hash("sha1"), tls={"securityLevel": 0}),
+    Case("signed with MD5", "default", _old_hash("md5"), _WEAK),
+    Case(
+        "signed with MD5", "`securityLevel: 1`", _old_hash("md5"), _WEAK, tls={"securityLevel": 1}
+    ),
     Case("good", "its key pinned", _leaf(), pin="own"),
     Case("good", "another key pinned", _leaf(), _PIN, pin="other"),
     Case(
@@ -257,6 +326,8 @@ CASES = (
         tls={"verify": "ChainOnly"},
         pin="other",
     ),
+    Case("of a key that was given up", "only the next key pinned", _leaf(), _PIN, pin="other"),
+    Case("of the next key", "only the next key pinned", _leaf(), pin="own"),
     Case("good, TLS 1.0 only", "default", _speaking(oldest=_V.TLSv1, newest=_V.TLSv1), _SHAKE),
     Case(
         "good, TLS 1.0 only",
@@ -264,6 +335,7 @@ CASES = (
         _speaking(oldest=_V.TLSv1, newest=_V.TLSv1),
         tls=_LEGACY,
     ),
+    Case("good, TLS 1.1 only", "default", _speaking(oldest=_V.TLSv1_1, newest=_V.TLSv1_1), _SHAKE),
     Case(
         "good, TLS 1.1 only",
         "`minVersion: TLSv1.1`, `securityLevel: 0`",
@@ -320,6 +392,13 @@ CASES = (
         _CLIENT,
     ),
 )
+
+
+def messages() -> str:
+    """Return the messages as Markdown."""
+    rows = ["| reason | message |", "|---|---|"]
+    rows += [f"| `{reason}` | {text} |" for reason, texts in MESSAGES.items() for text in texts]
+    return "\n".join(rows)
 
 
 def table() -> str:

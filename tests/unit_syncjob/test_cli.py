@@ -13,6 +13,7 @@ import yaml
 from tests.support.builders import manifest
 from tests.support.recorded import PASSWORD
 from tests.support.scripted import Script, TinyServer, serve
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ def _mailsync(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[s
     result = subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=60, check=False
     )
+    WATCH.keep("the command's output", result.stdout + result.stderr)
     assert "Traceback" not in result.stdout + result.stderr
     return result
 

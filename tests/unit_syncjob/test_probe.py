@@ -201,7 +201,7 @@ _HTTP = _answers_when_asked(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             "None",
             81,
             "ProtocolViolation",
-            "a line of more than",
+            "went on talking",
             id="endless greeting",
         ),
         pytest.param(_silent, "None", 69, "Unreachable", "no complete answer", id="silence"),
@@ -288,7 +288,7 @@ def test_a_probe_ends_by_itself() -> None:
 
 
 def test_a_huge_list_of_capabilities_is_bounded() -> None:
-    many = b" ".join(b"X%d" % number for number in range(20_000)) + b" " + b"Y" * 5000
+    many = b" ".join(b"X%d" % number for number in range(8_000)) + b" " + b"Y" * 5000
     with serve(TinyServer(capabilities=b"IMAP4rev1 " + many)) as script:
         told = _told(probe(target(script.port, mode="None")))
     assert told.exit_code == 0

@@ -20,6 +20,7 @@ from mailsync_syncjob.probe.report import ProbeReport
 from tests.support.builders import manifest
 from tests.support.recorded import PASSWORD
 from tests.support.scripted import TinyServer, serve, with_starttls
+from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,7 @@ class Command:
         with pytest.raises(SystemExit) as ended:
             cli.main()
         said = self.capsys.readouterr()
+        WATCH.keep("mailsync probe", said.out + said.err)
         assert "Traceback" not in said.out + said.err
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, said.out, said.err)

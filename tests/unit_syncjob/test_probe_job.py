@@ -31,7 +31,7 @@ def _lines(result: PodResult) -> list[LogLine]:
 
 
 def test_a_policy_that_is_met(tmp_path: Path, authority: Authority, key_pair: KeyPair) -> None:
-    many = b" ".join(b"X-%d-%s" % (number, b"y" * 90) for number in range(900))
+    many = b" ".join(b"X-%d-%s" % (number, b"y" * 90) for number in range(500))
     inside = TinyServer(capabilities=b"IMAP4rev1 AUTH=PLAIN LOGINDISABLED " + many)
     with serve(with_starttls(inside), key_pair=key_pair) as script:
         server = _server(script.port, mode="Auto", **_TRUST)

@@ -9,7 +9,7 @@ import pytest
 from mailsync_api.endpoint import Side
 from tests.support.recorded import PASSWORD, endpoint, run_between
 from tests.support.scripted import TinyServer, serve, with_starttls
-from tests.support.tls_cases import CASES, Case, Pki, table
+from tests.support.tls_cases import CASES, MESSAGES, Case, Pki, messages, table
 
 _PAGE = Path(__file__).parents[2] / "docs" / "tls.md"
 
@@ -54,7 +54,8 @@ def test_verdict(case: Case, side: Side, mode: str, pki: Pki) -> None:
     assert PASSWORD not in output.everything
     if case.exit_code:
         assert verdict.side is side
-        assert "no credentials were sent" in verdict.message.lower()
+        # It becomes the condition's message as it is.
+        assert case.says(verdict.message), verdict.message
         for word in (b"AUTHENTICATE", b"LOGIN", b"alice", PASSWORD.encode()):
             assert word not in said.replace(b"LOGINDISABLED", b"")
     else:
@@ -64,6 +65,11 @@ def test_verdict(case: Case, side: Side, mode: str, pki: Pki) -> None:
 
 def test_the_page_has_this_table() -> None:
     assert table() in _PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_messages() -> None:
+    assert messages() in _PAGE.read_text(encoding="utf-8")
+    assert {case.reason for case in CASES} == {*MESSAGES, "Completed"}
 
 
 def test_half_of_the_matrix_is_refused() -> None:

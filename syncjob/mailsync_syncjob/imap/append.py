@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import ConnectionLostError
+from mailsync_syncjob.imap.channel import MAX_SHORT_ANSWER
 from mailsync_syncjob.imap.syntax import astring
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Writer:
         if date:
             words.append(date)
         words.append(b"{%d%s}" % (body.size, b"+" if free else b""))
-        with channel.wire.within(self._patience.transfer(body.size)):
+        seconds = self._patience.transfer(body.size)
+        with channel.wire.within(seconds, at_most=MAX_SHORT_ANSWER):
             try:
                 tag = self._send(words, body, free=free)
             except ConnectionLostError:

@@ -19,6 +19,7 @@ from mailsync_syncjob.errors import (
     UnreachableError,
 )
 from mailsync_syncjob.imap.binding import channel_binding
+from mailsync_syncjob.imap.channel import MAX_SMALL_TALK
 from mailsync_syncjob.imap.mechanisms import announced, choose, wire_name
 from mailsync_syncjob.imap.sasl import (
     CramMd5,
@@ -95,7 +96,7 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
             f"{endpoint.side}: the password holds a NUL byte, which {choice.name} cannot carry",
             side=endpoint.side,
         )
-    with channel.wire.within(seconds):
+    with channel.wire.within(seconds, at_most=MAX_SMALL_TALK):
         try:
             if choice.mechanism is Mechanism.LOGIN_COMMAND:
                 _login(connected, b"LOGIN", identity.user, identity.password)

@@ -24,14 +24,33 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.wire import Wire
     from mailsync_syncjob.party import Party
 
-__all__ = ["MAX_SMALL_LITERAL", "Channel", "Outcome", "Response", "status_error"]
+__all__ = [
+    "MAX_LONG_ANSWER",
+    "MAX_SHORT_ANSWER",
+    "MAX_SMALL_LITERAL",
+    "MAX_SMALL_TALK",
+    "MAX_UNTAGGED",
+    "Channel",
+    "Outcome",
+    "Response",
+    "farewell_error",
+    "status_error",
+]
 
 MAX_SMALL_LITERAL: Final = 4 << 20
 """The largest literal that is held outside message bodies: headers, names, flags."""
+MAX_SMALL_TALK: Final = 64 << 10
+"""How many bytes a server may say in each step up to the login; real ones say a few thousand."""
+MAX_SHORT_ANSWER: Final = 256 << 10
+"""How many bytes may answer a command about one folder, or about the server."""
+MAX_LONG_ANSWER: Final = 64 << 20
+"""How many bytes may list all folders, or a window of messages with their headers."""
 
 _LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}$")
 _STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: (.*))?$", re.IGNORECASE | re.DOTALL)
 _HIDDEN: Final = "(its words came before TLS and are not shown)"
+# More than any account has folders; each held answer costs some 300 bytes, however short it is.
+MAX_UNTAGGED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +164,8 @@ class Channel:
             response = self.read_response()
             if response.kind == "untagged":
                 untagged.append(response)
+                if len(untagged) > MAX_UNTAGGED:
+                    raise self.violation(f"more than {MAX_UNTAGGED} answers to {command}")
             elif response.kind == "continue":
                 raise self.violation(f"a continuation that {command} does not ask for")
             else:

@@ -23,7 +23,7 @@ from mailsync_syncjob.errors import (
     TLSPolicyError,
     UnreachableError,
 )
-from mailsync_syncjob.imap.channel import Channel
+from mailsync_syncjob.imap.channel import MAX_SMALL_TALK, Channel
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.tcp import open_tcp
 from mailsync_syncjob.imap.ways import all_failed, along, leads_on, ways
@@ -195,7 +195,7 @@ class Connector:
                 channel, greeting = self._greeted(tls_socket, endpoint, trusted=True)
             else:
                 channel = self._channel(tls_socket, endpoint, trusted=True)
-        with channel.wire.within(self.patience.greeting):
+        with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
             return Connected(channel, facts, capabilities(channel), way, greeting, before)
 
     def _tunnelled(self, sock: socket.socket, endpoint: Target, way: Way) -> Connected:
@@ -222,7 +222,7 @@ class Connector:
         """Return a channel after the server's greeting, and the greeting's words."""
         channel = self._channel(sock, endpoint, trusted=trusted)
         where = f"{endpoint.side} {endpoint.address}"
-        with channel.wire.within(self.patience.greeting):
+        with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
             first = channel.read_text()
             if (found := spoken(first[0])) is not None:
                 raise ProtocolError(
@@ -254,7 +254,7 @@ class Connector:
     def _start_tls(self, channel: Channel, endpoint: Target) -> frozenset[str]:
         """Bring the server to where the handshake is due; return what it announced before."""
         where = f"{endpoint.side} {endpoint.address}"
-        with channel.wire.within(self.patience.greeting):
+        with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
             announced = capabilities(channel)
             if "STARTTLS" not in announced:
                 raise TLSPolicyError(

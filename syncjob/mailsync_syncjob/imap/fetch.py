@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER
 from mailsync_syncjob.imap.parse import FetchItems, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
@@ -118,7 +119,9 @@ class Reader:
             for numbers in (window, None):
                 asked = [n for n in window if n not in found] if numbers is None else numbers
                 for text in sequence_sets(asked):
-                    answers = self._listing(b"FETCH", text, b"(" + wanted + b")")
+                    answers = self._listing(
+                        b"FETCH", text, b"(" + wanted + b")", at_most=MAX_LONG_ANSWER
+                    )
                     # News of another message's flags is an answer too, but not to this.
                     found |= {
                         n: a for n, a in answers.items() if n in window and a.size is not None
@@ -150,10 +153,12 @@ class Reader:
         found = self._listing(b"UID FETCH", b"%d" % uid, b"(UID)")
         return any(items.uid == uid for items in found.values())
 
-    def _listing(self, verb: bytes, numbers: bytes, wanted: bytes) -> dict[int, FetchItems]:
+    def _listing(
+        self, verb: bytes, numbers: bytes, wanted: bytes, *, at_most: int | None = None
+    ) -> dict[int, FetchItems]:
         """Return the answers by message number; several for one number are merged."""
         found: dict[int, FetchItems] = {}
-        with self._channel.wire.within(self._patience.window):
+        with self._channel.wire.within(self._patience.window, at_most=at_most):
             outcome = self._channel.run(verb, numbers, wanted, command="FETCH")
         for response in outcome.untagged:
             items = self._items(response.parts)
@@ -198,33 +203,43 @@ class Reader:
             yield from self._stream(numbers, pending)
 
     def _stream(self, numbers: bytes, pending: set[int]) -> Iterator[Body]:
-        channel, wire = self._channel, self._channel.wire
-        with wire.within(self._patience.command):
-            tag = channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
-        while True:
-            with wire.within(self._patience.command):
+        with self._channel.wire.within(self._patience.command):
+            tag = self._channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
+        while (body := self._next(tag, pending)) is not None:
+            yield body
+            body.drain()
+            if body.data is None:
+                self._skip_rest()
+
+    def _next(self, tag: bytes, pending: set[int]) -> Body | None:
+        """Return the next body that is wanted, None at the command's end.
+
+        One deadline holds until it begins: other answers without end do not keep the run waiting.
+        """
+        channel = self._channel
+        with channel.wire.within(self._patience.command):
+            while True:
                 first = channel.read_text()
-            text, size = first
-            if size is not None and text.startswith(b"* ") and _BODY_LITERAL.search(text):
-                body = self._body(text[2:], size)
-                if body.uid in pending:
-                    pending.discard(body.uid)
-                    yield body
-                body.drain()
-                if body.data is None:
-                    self._skip_rest()
-                continue
-            with wire.within(self._patience.command):
+                text, size = first
+                if size is not None and text.startswith(b"* ") and _BODY_LITERAL.search(text):
+                    body = self._body(text[2:], size)
+                    if body.uid in pending:
+                        pending.discard(body.uid)
+                        return body
+                    body.drain()
+                    if body.data is None:
+                        self._skip_rest()
+                    continue
                 response = channel.read_response(first=first)
-            if response.kind == "tagged":
-                channel.check_tagged(response, tag=tag, command="FETCH")
-                return
-            items = self._items(response.parts) if response.kind == "untagged" else None
-            # A body as a quoted string or NIL: the grammar allows both (nstring).
-            if items and items.has_body and items.uid in pending:
-                pending.discard(items.uid)
-                data = items.body or b""
-                yield Body(items.uid, len(data), data)
+                if response.kind == "tagged":
+                    channel.check_tagged(response, tag=tag, command="FETCH")
+                    return None
+                items = self._items(response.parts) if response.kind == "untagged" else None
+                # A body as a quoted string or NIL: the grammar allows both (nstring).
+                if items and items.has_body and items.uid in pending:
+                    pending.discard(items.uid)
+                    data = items.body or b""
+                    return Body(items.uid, len(data), data)
 
     def _body(self, text: bytes, size: int) -> Body:
         """Return the body whose literal comes next; text is the answer up to its size."""

@@ -14,7 +14,12 @@ from imapclient.imap_utf7 import encode as utf7_encode
 from mailsync_syncjob.errors import CommandRefusedError, EngineError, TokenRefusedError
 from mailsync_syncjob.imap.append import Writer
 from mailsync_syncjob.imap.auth import log_in
-from mailsync_syncjob.imap.channel import farewell_error, status_error
+from mailsync_syncjob.imap.channel import (
+    MAX_LONG_ANSWER,
+    MAX_SHORT_ANSWER,
+    farewell_error,
+    status_error,
+)
 from mailsync_syncjob.imap.client import make_client
 from mailsync_syncjob.imap.fetch import Reader
 from mailsync_syncjob.imap.parse import parse_values
@@ -24,6 +29,7 @@ from mailsync_syncjob.texts import parse_status_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from mailsync_api.status import TLSFacts
     from mailsync_syncjob.credentials import Endpoint
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ListedFolder", "OpenFolder", "Session", "encode_name", "open_session"]
 
+_UNEXPECTED: Final = ("unexpected response:", "unexpected tagged response:")
 HOLD_BYTES: Final = 16 << 20
 """The largest message that is held in memory."""
 
@@ -116,7 +123,8 @@ class Session:
         return frozenset(folder.raw for folder in self._list(b"LSUB"))
 
     def _list(self, verb: bytes) -> Iterator[ListedFolder]:
-        with self._channel.wire.within(self._patience.command):
+        limits = self._channel.wire.within(self._patience.command, at_most=MAX_LONG_ANSWER)
+        with limits:
             outcome = self._channel.run(verb, b'"" "*"', command=verb.decode())
         for response in outcome.untagged:
             word, _, _ = response.text.partition(b" ")
@@ -186,12 +194,12 @@ class Session:
         CommandRefusedError
             With the code ALREADYEXISTS where the server says so.
         """
-        with self._channel.wire.within(self._patience.command):
+        with self._brief():
             self._channel.run(b"CREATE", astring(raw), command="CREATE")
 
     def subscribe(self, raw: bytes) -> None:
         """Subscribe to a folder; some servers refuse a second time."""
-        with self._channel.wire.within(self._patience.command):
+        with self._brief():
             self._channel.run(b"SUBSCRIBE", astring(raw), command="SUBSCRIBE")
 
     def add_flags(self, uids: Sequence[int], flags: Sequence[bytes]) -> None:
@@ -203,7 +211,10 @@ class Session:
 
     def close(self) -> None:
         """Log out if the server answers soon, and close the connection in any case."""
-        with contextlib.suppress(EngineError), self._channel.wire.within(5.0):
+        with (
+            contextlib.suppress(EngineError),
+            self._channel.wire.within(5.0, at_most=MAX_SHORT_ANSWER),
+        ):
             self._channel.run(b"LOGOUT", command="LOGOUT")
         self.abandon()
 
@@ -211,11 +222,15 @@ class Session:
         """Close the connection without a word; for one that broke or is amid an answer."""
         self._channel.wire.close()
 
+    def _brief(self) -> AbstractContextManager[object]:
+        """Give one command its deadline, and its answer a limit."""
+        return self._channel.wire.within(self._patience.command, at_most=MAX_SHORT_ANSWER)
+
     @contextlib.contextmanager
     def _speaking(self, command: str) -> Iterator[None]:
         """Give imapclient a deadline and turn its errors into ours, here and only here."""
         try:
-            with self._channel.wire.within(self._patience.command):
+            with self._brief():
                 yield
         except imaplib.IMAP4.readonly:
             raise CommandRefusedError(
@@ -234,10 +249,15 @@ class Session:
             ) from None
 
     def _aborted(self, words: str) -> EngineError:
-        # imaplib's form is "command: SELECT => text", where the text is that of a BYE, if one came.
+        # imaplib aborts on BYE, with its text, and on a line that it does not understand, with that
+        # line. Its form is "command: SELECT => text"; an end without a word is the wire's to tell.
         _, arrow, text = words.rpartition("=> ")
-        status = parse_status_text((text if arrow else words).encode(), secrets=self._masked)
-        return farewell_error(status, side=self.side)
+        said = text if arrow else words
+        if said.startswith(_UNEXPECTED):
+            return self._channel.violation("a line that answers no command")
+        return farewell_error(
+            parse_status_text(said.encode(), secrets=self._masked), side=self.side
+        )
 
 
 def encode_name(name: str) -> bytes:

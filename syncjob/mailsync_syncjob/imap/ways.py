@@ -90,7 +90,10 @@ def all_failed(endpoint: Target, tried: Sequence[tuple[Way, EngineError]]) -> En
     )
     last = tried[-1][1]
     refused = [error for _, error in tried if isinstance(error, TLSPolicyError)]
-    if isinstance(last, UnreachableError) and not refused:
+    # On one port, "no TLS from the start" only led to the way that the server speaks, and that
+    # server is away or busy for now; on two, the policy may have no other chance.
+    one_port = len({way.port for way, _ in tried}) == 1
+    if isinstance(last, UnreachableError) and (one_port or not refused):
         return UnreachableError(f"{where} could not be reached ({steps})", side=endpoint.side)
     if not isinstance(last, UnreachableError | TLSPolicyError):
         return last

@@ -58,6 +58,7 @@ class Wire:
         self._tap = tap
         self._buffer = bytearray()
         self._deadline: Deadline | None = None
+        self._allowance: int | None = None
 
     @property
     def socket(self) -> socket.socket:
@@ -75,14 +76,22 @@ class Wire:
         return len(self._buffer)
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[Deadline]:
-        """Give everything inside an overall deadline; the innermost counts."""
-        outer = self._deadline
+    def within(self, seconds: float, *, at_most: int | None = None) -> Iterator[Deadline]:
+        """Give everything inside an overall deadline and a limit of bytes; the innermost count.
+
+        Parameters
+        ----------
+        at_most
+            How many bytes may come; more of them break the protocol. A server that talks without
+            end would else fill the memory until the deadline.
+        """
+        outer = self._deadline, self._allowance
         self._deadline = Deadline(seconds, now=self._clock.monotonic)
+        self._allowance = at_most
         try:
             yield self._deadline
         finally:
-            self._deadline = outer
+            self._deadline, self._allowance = outer
 
     def readline(self) -> bytes:
         """Return one line with its line end.
@@ -137,6 +146,9 @@ class Wire:
         return taken
 
     def _receive(self) -> bytes:
+        # Also where there is always something to read: a server that never pauses has no more time
+        # than one that says nothing.
+        self._check_time(self._current())
         while True:
             try:
                 data = self._sock.recv(_CHUNK)
@@ -149,7 +161,18 @@ class Wire:
             else:
                 if not data:
                     raise self._lost("the server closed the connection")
+                self._spend(len(data))
                 return data
+
+    def _spend(self, size: int) -> None:
+        if self._allowance is None:
+            return
+        self._allowance -= size
+        if self._allowance < 0:
+            raise ProtocolError(
+                f"{self._side}: the server went on talking where a short answer was due",
+                side=self._side,
+            )
 
     def _send(self, view: memoryview) -> int:
         while True:
@@ -178,16 +201,26 @@ class Wire:
         return None
 
     def _wait(self, *, writing: bool) -> None:
-        deadline = self._deadline
-        if deadline is None:
-            raise RuntimeError("waiting for a server without a deadline")
-        while (left := deadline.left()) > 0:
-            self._stop.check_waiting()
+        deadline = self._current()
+        while True:
+            left = self._check_time(deadline)
             pause = min(left, _LOOK_UP_SECONDS)
             readers, writers = ([], [self._sock]) if writing else ([self._sock], [])
             if any(select.select(readers, writers, [], pause)):
                 return
-        raise self._lost(f"no complete answer within {deadline.seconds:.0f} s")
+
+    def _current(self) -> Deadline:
+        if self._deadline is None:
+            raise RuntimeError("waiting for a server without a deadline")
+        return self._deadline
+
+    def _check_time(self, deadline: Deadline) -> float:
+        """Return the seconds that are left, if there are any and nobody wants to stop."""
+        left = deadline.left()
+        if left <= 0:
+            raise self._lost(f"no complete answer within {deadline.seconds:.0f} s")
+        self._stop.check_waiting()
+        return left
 
     def _lost(self, what: str) -> ConnectionLostError:
         return ConnectionLostError(f"{self._side}: {what}", side=self._side)

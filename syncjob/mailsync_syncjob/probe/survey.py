@@ -24,6 +24,7 @@ from mailsync_syncjob.errors import (
     UnreachableError,
 )
 from mailsync_syncjob.imap.auth import log_in
+from mailsync_syncjob.imap.channel import MAX_SHORT_ANSWER
 from mailsync_syncjob.imap.connect import Connector, capabilities
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.parse import parse_values
@@ -160,7 +161,7 @@ class Survey:
         )
         channel = connected.channel
         try:
-            with channel.wire.within(self._left(self.patience.command)):
+            with channel.wire.within(self._left(self.patience.command), at_most=MAX_SHORT_ANSWER):
                 if "ID" in connected.capabilities:
                     found = replace(found, server_id=server_id(channel) or found.server_id)
                 times = [self._time_of_noop(channel) for _ in range(_ROUNDS)]
@@ -179,7 +180,9 @@ class Survey:
         try:
             seconds = self._left(self.patience.greeting)
             log_in(connected, endpoint=found, seconds=seconds)
-            with connected.channel.wire.within(self._left(self.patience.command)):
+            with connected.channel.wire.within(
+                self._left(self.patience.command), at_most=MAX_SHORT_ANSWER
+            ):
                 after = capabilities(connected.channel)
         except InterruptedRunError:
             raise
@@ -190,7 +193,7 @@ class Survey:
 
     def _take_leave(self, channel: Channel) -> None:
         try:
-            with channel.wire.within(_SHORTEST):
+            with channel.wire.within(_SHORTEST, at_most=MAX_SHORT_ANSWER):
                 channel.run(b"LOGOUT", command="LOGOUT")
         except EngineError:
             pass  # the BYE that it is answered with, or whatever else

@@ -1,4 +1,4 @@
-"""Logging in to servers that lie: what was said is on the server's trace, and no password is."""
+"""What is said when logging in: the server's trace has it, and a password only where it must be."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mailsync_syncjob.errors import (
     ConfigurationError,
     CredentialsError,
     EngineError,
-    ProtocolError,
     UnreachableError,
 )
 from mailsync_syncjob.imap.session import open_session
+from tests.support.hostile.logins import challenge, initial
 from tests.support.recorded import PASSWORD, connector, endpoint
 from tests.support.scram import ScramServer
 from tests.support.scripted import Peer, TinyServer, says, serve
@@ -30,17 +30,6 @@ if TYPE_CHECKING:
 
 _SCRAM = b"IMAP4rev1 AUTH=SCRAM-SHA-256 AUTH=SCRAM-SHA-1 AUTH=PLAIN SASL-IR"
 _PLAIN = b"IMAP4rev1 AUTH=PLAIN SASL-IR"
-
-
-def _challenge(peer: Peer, text: bytes) -> bytes:
-    """Send a challenge and return the decoded answer; "*" as it is."""
-    peer.send(b"+ " + base64.b64encode(text) + b"\r\n")
-    line, _ = peer.command()
-    return line if line == b"*" else base64.b64decode(line, validate=True)
-
-
-def _initial(rest: bytes) -> bytes:
-    return base64.b64decode(rest.split(b" ")[2])
 
 
 def _try(
@@ -76,150 +65,7 @@ def _assert_no_password(script: Script) -> None:
     assert plain not in script.said
 
 
-# ---- SCRAM ---------------------------------------------------------------------------------------
-
-
-def _scram_first(change: Callable[[bytes], bytes]) -> Callable[[Peer, bytes, bytes], None]:
-    def answer(peer: Peer, _: bytes, rest: bytes) -> None:
-        server = ScramServer("sha256", PASSWORD.encode())
-        _challenge(peer, change(server.first(_initial(rest))))
-
-    return answer
-
-
-def _impostor(peer: Peer, _: bytes, rest: bytes) -> None:
-    """Play along without knowing the password."""
-    server = ScramServer("sha256", PASSWORD.encode())
-    _challenge(peer, server.first(_initial(rest)))
-    _challenge(peer, b"v=" + base64.b64encode(b"\0" * 32))
-
-
-def _unproven(peer: Peer, tag: bytes, rest: bytes) -> None:
-    server = ScramServer("sha256", PASSWORD.encode())
-    _challenge(peer, server.first(_initial(rest)))
-    peer.send(tag + b" OK welcome\r\n")
-
-
-def _once_more(peer: Peer, tag: bytes, rest: bytes) -> None:
-    server = ScramServer("sha256", PASSWORD.encode())
-    final = _challenge(peer, server.first(_initial(rest)))
-    assert _challenge(peer, server.final(final)) == b""
-    assert _challenge(peer, b"and now your password") == b"*"
-    peer.send(tag + b" OK anyway\r\n")
-
-
-_SCRAM_CASES: list[tuple[str, Callable[[Peer, bytes, bytes], None], str, int]] = [
-    ("a wrong signature", _impostor, "no proof that it knows the password", 2),
-    ("OK without a signature", _unproven, "before all was said", 2),
-    ("OK at once", says(), "before all was said", 1),
-    ("a challenge after the end", _once_more, "cancelled", 4),
-    ("a shortened nonce", _scram_first(lambda t: b"r=x" + t[t.index(b",s=") :]), "nonce", 1),
-    ("the client's nonce", _scram_first(lambda t: t.replace(b"server", b"")), "nonce", 1),
-    ("iteration 1", _scram_first(lambda t: t.replace(b"i=4096", b"i=1")), "count of 1,", 1),
-    ("a billion", _scram_first(lambda t: t.replace(b"4096", b"1000000000")), "1000000000", 1),
-    ("a mandatory extension", _scram_first(lambda t: b"m=x," + t), "that is none", 1),
-    ("no text", _scram_first(lambda _: b""), "that is none", 1),
-    ("no base64", lambda peer, _t, _r: peer.send(b"+ ???\r\n"), "not base64", 1),
-    ("too much", _scram_first(lambda t: t + b",x=" + b"y" * 9000), "bytes", 1),
-]
-
-
-@pytest.mark.parametrize(
-    ("answer", "words", "said"), [c[1:] for c in _SCRAM_CASES], ids=[c[0] for c in _SCRAM_CASES]
-)
-def test_a_server_that_breaks_scram_learns_nothing_more(
-    answer: Callable[[Peer, bytes, bytes], None], words: str, said: int
-) -> None:
-    error, script = _try(answer)
-    assert isinstance(error, ProtocolError), error
-    assert words in error.message
-    assert len(_lines(script)) == said
-    _assert_no_password(script)
-
-
-def test_an_error_of_scram_is_cancelled_and_named() -> None:
-    def answer(peer: Peer, tag: bytes, _: bytes) -> None:
-        assert _challenge(peer, b"e=unknown-user") == b"*"
-        peer.send(tag + b" BAD cancelled\r\n")
-
-    error, script = _try(answer)
-    assert isinstance(error, CredentialsError)
-    assert "unknown-user" in error.message
-    assert len(_lines(script)) == 2
-
-
-@pytest.mark.parametrize("refusal", [b"NO", b"NO [AUTHENTICATIONFAILED]", b"BAD"])
-def test_no_weaker_mechanism_follows_a_refusal(refusal: bytes) -> None:
-    error, script = _try(says(end=refusal + b" no"))
-    assert isinstance(error, CredentialsError)
-    (line,) = _lines(script)
-    assert b"AUTHENTICATE SCRAM-SHA-256 " in line
-    _assert_no_password(script)
-
-
-@pytest.mark.parametrize("end", [b"+", b"+ "])
-def test_silence_during_the_exchange_ends_at_the_deadline(end: bytes) -> None:
-    def answer(peer: Peer, _: bytes, _rest: bytes) -> None:
-        _challenge(peer, b"e=other-error")
-        peer.wait_for_hang_up()
-
-    error, _ = _try(answer, greeting=0.4, capabilities=_SCRAM + end.replace(b"+", b""))
-    assert isinstance(error, UnreachableError)
-
-
-# ---- one challenge too many ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("end", "kind"),
-    [
-        (b"%s NO no\r\n", CredentialsError),
-        (b"%s BAD cancelled\r\n", CredentialsError),
-        (b"%s NO [UNAVAILABLE] later\r\n", UnreachableError),
-        (b"%s OK anyway\r\n", ProtocolError),
-        (b"+ and again\r\n", ProtocolError),
-        (b"* BYE had enough\r\n", UnreachableError),
-    ],
-)
-def test_an_extra_challenge_is_cancelled(end: bytes, kind: type[EngineError]) -> None:
-    def answer(peer: Peer, tag: bytes, _: bytes) -> None:
-        # As OAuth's mechanisms report errors: the client has to say something before the end.
-        assert _challenge(peer, b'{"status":"400"}') == b"*"
-        peer.send(end.replace(b"%s", tag))
-        peer.wait_for_hang_up()
-
-    error, script = _try(answer, capabilities=_PLAIN)
-    assert type(error) is kind, error
-    assert len(_lines(script)) == 2
-
-
 # ---- what is offered -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("mechanism", "capabilities"),
-    [
-        ("ScramSha256", b"AUTH=SCRAM-SHA-1 AUTH=PLAIN"),
-        ("ScramSha256", b"AUTH=PLAIN"),
-        ("ScramSha1", b"AUTH=SCRAM-SHA-256"),
-        ("CramMd5", b"AUTH=PLAIN"),
-        ("Login", b"AUTH=PLAIN"),
-        ("Plain", b"AUTH=LOGIN"),
-        ("LoginCommand", b"AUTH=PLAIN LOGINDISABLED"),
-        ("Auto", b"AUTH=GSSAPI LOGINDISABLED"),
-    ],
-)
-def test_a_stripped_mechanism_ends_the_run(mechanism: str, capabilities: bytes) -> None:
-    error, script = _try(
-        says(),
-        capabilities=b"IMAP4rev1 " + capabilities,
-        authentication={"mechanism": mechanism},
-    )
-    assert isinstance(error, ConfigurationError)
-    if b"LOGINDISABLED" not in capabilities:
-        assert f"It offers: {', '.join(sorted(capabilities.decode().split()))}" in error.message
-        assert mechanism in error.message
-    assert _lines(script) == []
 
 
 def test_an_administrator_is_not_forgotten_for_want_of_a_mechanism() -> None:
@@ -257,7 +103,7 @@ def test_nul_is_refused_where_it_cannot_be_carried(
 ) -> None:
     def answer(peer: Peer, tag: bytes, _: bytes) -> None:
         for _number in range(2 if mechanism == "Login" else 1):
-            _challenge(peer, b"prompt")
+            challenge(peer, b"prompt")
         peer.send(tag + b" OK\r\n")
 
     error, script = _try(
@@ -289,15 +135,15 @@ def test_words_that_repeat_the_password_are_masked() -> None:
 # ---- what is said --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("initial", [True, False])
-def test_the_administrator_says_for_whom(*, initial: bool) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_administrator_says_for_whom(*, at_once: bool) -> None:
     def answer(peer: Peer, tag: bytes, rest: bytes) -> None:
-        assert _initial(rest) if initial else _challenge(peer, b"")
+        assert initial(rest) if at_once else challenge(peer, b"")
         peer.send(tag + b" OK\r\n")
 
     error, script = _try(
         answer,
-        capabilities=b"IMAP4rev1 AUTH=PLAIN" + (b" SASL-IR" if initial else b""),
+        capabilities=b"IMAP4rev1 AUTH=PLAIN" + (b" SASL-IR" if at_once else b""),
         username="admin",
         authentication={"authorizationIdentity": "bob"},
     )
@@ -395,7 +241,7 @@ def test_a_login_is_bound_to_its_connection(
 
     def answer(peer: Peer, tag: bytes, rest: bytes) -> None:
         assert rest.split(b" ")[1] == used.encode()
-        assert _initial(rest).startswith(header)
+        assert initial(rest).startswith(header)
         server = ScramServer("sha256", PASSWORD.encode())
         binding = b""
         if b"tls-unique" in header:
@@ -403,8 +249,8 @@ def test_a_login_is_bound_to_its_connection(
             binding = peer.socket.get_channel_binding("tls-unique") or b""
         elif b"end-point" in header:
             binding = hashlib.sha256(der).digest()
-        final = _challenge(peer, server.first(_initial(rest)))
-        assert _challenge(peer, server.final(final, binding=binding)) == b""
+        final = challenge(peer, server.first(initial(rest)))
+        assert challenge(peer, server.final(final, binding=binding)) == b""
         peer.send(tag + b" OK\r\n")
 
     words = " ".join(f"AUTH={word}" for word in offered.split())

@@ -1,0 +1,1 @@
+"""Servers (and people in between) that mean harm: one table, split by where the harm is done."""
