@@ -227,6 +227,8 @@ def test_clear_text_is_used_when_asked_for_and_said(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "password",
     ['quote"and\\backslash', "späce and ünïcode", "{5}", "(list) %*", "\u0007bell"],
+    # pytest puts a test's name into the environment of what it starts.
+    ids=["quotes", "not ASCII", "a literal's size", "a list", "a control character"],
 )
 def test_passwords_of_any_characters_arrive(pair: Pair, password: str, tmp_path: Path) -> None:
     with run_dovecot(Settings(users={"alice": password})) as server:
