@@ -16,11 +16,13 @@ start ruff-format "$bin/ruff" format --check --quiet .
 start import-linter "$bin/lint-imports" --no-cache
 start crds "$bin/python" -m mailsync_api.crd --check crds
 start mypy "$bin/mypy" --no-error-summary
-# Three at a time: the hostile servers are mostly waited for, the rest is work.
+# Side by side: some wait for hostile servers, some for processes of their own, the rest is work.
 unit=("$bin/python" -m pytest -q -m "not servers and not crash and not cluster and not bench")
 hostile=tests/unit_syncjob/test_hostile.py
 start unit-hostile "${unit[@]}" "$hostile"
-start unit-engine "${unit[@]}" tests/unit_syncjob --ignore="$hostile"
+processes=(tests/unit_syncjob/test_{crashes,cli,job,probe_job}.py)
+start unit-engine "${unit[@]}" tests/unit_syncjob --ignore="$hostile" "${processes[@]/#/--ignore=}"
+start unit-processes "${unit[@]}" "${processes[@]}"
 start unit-rest "${unit[@]}" --ignore=tests/unit_syncjob
 failed=0
 for i in "${!pids[@]}"; do

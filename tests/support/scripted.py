@@ -159,6 +159,8 @@ def serve(
             while True:
                 sock, _ = listener.accept()
                 sock.settimeout(20)
+                # Else what is sent in two parts waits for the first one's acknowledgement.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=talk, args=(sock,), daemon=True)
                 threads.append(thread)
                 thread.start()

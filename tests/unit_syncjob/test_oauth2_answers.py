@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailsync_api.conditions import Reason
@@ -174,6 +174,7 @@ def test_a_token(fields: dict[str, Any], lifetime: int | None, renewed: bytes | 
     ),
     header=st.none() | st.text(max_size=30),
 )
+@example(200, {"error": None, "expires_in": float("inf")}, None)
 def test_no_answer_is_an_error_of_the_engine(status: int, body: object, header: str | None) -> None:
     with contextlib.suppress(EngineError):
         assert _read(status, body, retry_after=header).access_token.reveal()

@@ -127,7 +127,7 @@ class _Reader:
             if "error" in fields:  # some servers say so with status 200
                 raise self._failure(fields) from None
             raise self._none(str(error.error)) from None
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             raise self._none("its fields have the wrong types") from None
         token, kind = parsed.get("access_token"), parsed.get("token_type")
         if not isinstance(token, str) or not is_token(token):
