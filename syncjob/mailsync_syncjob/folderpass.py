@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import SkippedMessage
-from mailsync_syncjob.compare import Comparison, Item, compare
+from mailsync_syncjob.compare import Comparison, Item, compare, look_alikes
 from mailsync_syncjob.copier import Target
 from mailsync_syncjob.errors import (
     CommandRefusedError,
@@ -20,11 +23,11 @@ from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
-    from mailsync_syncjob.imap.fetch import Metadata
+    from mailsync_syncjob.imap.fetch import Body, Metadata
     from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -33,6 +36,7 @@ __all__ = ["FolderPass"]
 _ATTEMPTS: Final = 4
 _MOST_NAMED: Final = 1000
 _MOST_BROKEN: Final = 3
+_DIGEST_BYTES: Final = 16
 _LOOK_SECONDS: Final = 0.5
 _QUIET_SECONDS: Final = 2.5
 _LONGEST_QUIET_SECONDS: Final = 60.0
@@ -153,6 +157,12 @@ class FolderPass:
             rules = FlagRules.of(None if read_only else permanent)
         here, _ = self._read(self._source, source_raw, read_only=True, brief=not there)
         comparison = compare(here, there)
+        ours, theirs = look_alikes(comparison)
+        if ours:
+            comparison = compare(
+                _with_digests(self._source, here, ours),
+                _with_digests(self._destination, there, theirs),
+            )
         matched = [item for item, _ in comparison.matched]
         self._figures.compared(
             messages=len(here) + len(self._figures.skipped.keys() - {i.uid for i in here}),
@@ -326,6 +336,24 @@ class FolderPass:
             bool(missing_flags(here.flags, there.flags, rules=rules))
             for here, there in comparison.matched
         )
+
+
+def _with_digests(session: Session, items: Sequence[Item], uids: Collection[int]) -> list[Item]:
+    """Return the items, those of these UIDs with digests; the folder is selected."""
+    digests: dict[int, bytes] = {}
+    # What the server refuses in company is asked for alone.
+    for wanted in (sorted(uids), *([uid] for uid in sorted(uids))):
+        if wanted[0] not in digests:
+            with suppress(CommandRefusedError):
+                digests |= {body.uid: _digest(body) for body in session.reader.bodies(wanted)}
+    return [replace(i, digest=digests[i.uid]) if i.uid in digests else i for i in items]
+
+
+def _digest(body: Body) -> bytes:
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for chunk in body.chunks():
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _item(one: Metadata, identity: Identity, flags: tuple[bytes, ...]) -> Item:

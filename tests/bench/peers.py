@@ -45,7 +45,7 @@ class Task:
     @property
     def clear(self) -> bool:
         """Whether both sides are spoken to without TLS."""
-        return self.source.tls["mode"] == "None"
+        return bool(self.source.tls["mode"] == "None")
 
 
 @dataclass(frozen=True, slots=True)
