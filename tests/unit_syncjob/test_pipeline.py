@@ -91,6 +91,23 @@ def test_a_refused_batch_is_stored_one_by_one_and_the_bad_message_named() -> Non
     assert report.verdict.totals.copied == 2
 
 
+def test_of_a_batch_that_does_not_fit_as_many_are_stored_as_do() -> None:
+    destination = _destination()
+
+    def small(peer: Peer, tag: bytes, rest: bytes) -> None:
+        if len(destination.appended) + len(messages_of(rest)) > 2:
+            peer.send(tag + b" NO [OVERQUOTA] Quota exceeded\r\n")
+        else:
+            destination.append(peer, tag, rest)
+
+    destination.answers[b"APPEND"] = small
+    with both(destination=destination) as pair:
+        report, _ = pair.run()
+    assert report.verdict.exit_code is ExitCode.OVER_QUOTA
+    assert _bodies(destination) == [MAILS[1], MAILS[2]]
+    assert report.verdict.totals.copied == 2
+
+
 @pytest.mark.parametrize("end", [b"NO no", b"BAD what", b"NO [UNAVAILABLE] later"])
 def test_a_server_that_refuses_every_batch_still_gets_every_message(end: bytes) -> None:
     mails = {uid: mail(uid) for uid in range(1, 121)}
@@ -144,7 +161,9 @@ def test_literals_are_sent_unasked_only_where_and_as_far_as_announced(
 ) -> None:
     sizes = (10, 4096, 4097, 50_000)
     mails = {n: mail(n) + b"x" * (size - len(mail(n))) for n, size in enumerate(sizes, start=1)}
-    destination = TinyServer(capabilities=b"IMAP4rev1 AUTH=PLAIN SASL-IR " + capability + b" " + many)
+    destination = TinyServer(
+        capabilities=b"IMAP4rev1 AUTH=PLAIN SASL-IR " + capability + b" " + many
+    )
     with both(TinyServer(mails), destination) as pair:
         report, _ = pair.run()
     assert report.verdict.exit_code is ExitCode.DONE
@@ -234,6 +253,8 @@ def test_what_the_server_stores_late_is_waited_for() -> None:
             late.append(rest)
             peer.close()
             return
+        if len(looks) < 3:
+            _store(destination, late[0])
         _store(destination, rest)
         destination.append(peer, tag, rest)
 

@@ -104,7 +104,7 @@ class Writer:
         channel = self._channel
         tag = channel.next_tag()
         head = b" ".join((tag, *words)) + b"\r\n"
-        if free and body.data is not None:
+        if free and body.data is not None and body.size <= _WRITE_BYTES:
             # One write, so that a small message is one segment.
             channel.wire.write(head + body.data + b"\r\n")
             return tag
