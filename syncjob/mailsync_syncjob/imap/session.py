@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ListedFolder", "OpenFolder", "Session", "encode_name", "open_session"]
 
 _UNEXPECTED: Final = ("unexpected response:", "unexpected tagged response:")
-HOLD_BYTES: Final = 16 << 20
+HOLD_BYTES: Final = 8 << 20
 """The largest message that is held in memory."""
 
 
