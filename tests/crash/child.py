@@ -13,7 +13,7 @@ from mailsync_syncjob import pipeline
 from mailsync_syncjob.batching import BatchSize
 from mailsync_syncjob.deadline import Clock
 from mailsync_syncjob.imap import session
-from tests.support.recorded import endpoint, run_between
+from tests.support.recorded import endpoint, patience, run_between
 
 __all__ = ["BATCH", "HOLD_BYTES", "Place", "run"]
 
@@ -53,6 +53,6 @@ def run(source: Place, destination: Place, pipe: Connection) -> None:
         endpoint(port, side=side, host=host, username=user)
         for side, (host, port, user) in ((Side.SOURCE, source), (Side.DESTINATION, destination))
     ]
-    report, output = run_between(*ends, clock=_HastyClock(), seconds=_SECONDS)
+    report, output = run_between(*ends, clock=_HastyClock(), patient=patience(command=_SECONDS))
     logs = "; ".join(text for _, text in output.logs[-3:])
     pipe.send((int(report.verdict.exit_code), report.verdict.totals.copied, logs))

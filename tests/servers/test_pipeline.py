@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +12,7 @@ from tests.support.dovecot import Settings, run_dovecot
 from tests.support.engine import Account, Engine
 from tests.support.imap import run
 from tests.support.mailbox import load, plain_message
+from tests.support.memory import watched_memory
 from tests.support.poll import wait_until
 
 if TYPE_CHECKING:
@@ -72,31 +71,13 @@ def test_a_message_too_large_to_be_held_passes_through(pair: Pair) -> None:
     with pair.source() as session:
         load(session, [plain_message(n, size=9000) for n in range(1, 40)])
         load(session, [plain_message(40, size=size), plain_message(41)])
-    peak = _PeakMemory()
-    with pair.engine().started() as process:
-        wait_until(lambda: peak.look(process.pid), 120, interval=0.002)
+    with pair.engine().started() as process, watched_memory(process.pid) as peak:
         result = pair.engine().finish(process)
     assert result.exit_code == 0, result.said
     with pair.source() as here, pair.destination() as there:
         assert _contents(here) == _contents(there)
     # The interpreter with what is imported takes some 40 MiB; no second copy of anything fits in.
     assert 0 < peak.mib < 100
-
-
-class _PeakMemory:
-    """The most memory a process has had, for as long as it could be asked."""
-
-    mib = 0.0
-
-    def look(self, pid: int) -> bool:
-        """Look once more; true when the process has ended."""
-        try:
-            text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        except OSError:
-            return True
-        if found := re.search(r"VmHWM:\s+(\d+) kB", text):
-            self.mib = int(found[1]) / 1024
-        return found is None
 
 
 def test_messages_that_are_expunged_meanwhile_are_no_failure(pair: Pair) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailsync_api.exitcodes import ExitCode
-from tests.support.pair import MAILS, both, mail
+from tests.support.between import MAILS, both, mail
+from tests.support.recorded import patience
 from tests.support.scripted import TinyServer, messages_of, says
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def test_after_an_answer_that_never_came_the_folder_is_compared_anew(
 
     destination.answers[b"APPEND"] = once
     with both(destination=destination) as pair:
-        report, output = pair.run(seconds=1.0)
+        report, output = pair.run(patient=patience(command=1.0))
     assert report.verdict.exit_code is ExitCode.DONE, output.logs
     assert sorted(destination.messages.values()) == sorted(MAILS.values())
     assert report.verdict.totals.copied == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -156,7 +156,7 @@ class Batch:
         self.messages += 1
         self.bytes += body.size
         self._out += b" " + b" ".join(_attributes(body, flags, date, free=free)) + b"\r\n"
-        with self._channel.wire.within(self._patience.transfer(body.size)), _hearing(self._channel):
+        with self._within(body.size), _hearing(self._channel):
             if not free:
                 self._flush()
                 self._channel.await_continuation(self._tag, command="APPEND")
@@ -177,7 +177,7 @@ class Batch:
             All of its messages may be stored, or none; or the server confirmed another number.
         """
         self._out += b"\r\n"
-        with self._channel.wire.within(self._patience.transfer(self.bytes)):
+        with self._within(self.bytes):
             with _hearing(self._channel):
                 self._flush()
             outcome = self._channel.finish(self._tag, command="APPEND")
@@ -188,6 +188,10 @@ class Batch:
                 f"{self.messages} in one APPEND",
                 side=self._channel.side,
             )
+
+    def _within(self, size: int) -> AbstractContextManager[object]:
+        seconds = self._patience.transfer(size)
+        return self._channel.wire.within(seconds, at_most=MAX_SHORT_ANSWER)
 
     def _flush(self) -> None:
         self._channel.wire.write(self._out)

@@ -220,9 +220,7 @@ class Reader:
             if body.data is None:
                 self._skip_rest()
 
-    def _next(
-        self, tag: bytes, pending: set[int], reserve: Callable[[int], None]
-    ) -> Body | None:
+    def _next(self, tag: bytes, pending: set[int], reserve: Callable[[int], None]) -> Body | None:
         """Return the next body that is wanted, None at the command's end.
 
         One deadline holds until it begins: other answers without end do not keep the run waiting.
