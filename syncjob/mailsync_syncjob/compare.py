@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mailsync_syncjob.identity import Identity
 
-__all__ = ["Comparison", "Item", "compare"]
+__all__ = ["Comparison", "Item", "compare", "look_alikes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Item:
     """INTERNALDATE: seconds since 1970 and the zone's offset in minutes."""
     flags: tuple[bytes, ...]
     identity: Identity
+    digest: bytes | None = None
+    """Of all its bytes; only where nothing else tells it from others."""
 
     @property
     def instant(self) -> int | None:
@@ -76,6 +78,24 @@ def compare(source: Sequence[Item], destination: Iterable[Item]) -> Comparison:
     )
 
 
+def look_alikes(comparison: Comparison) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the UIDs of messages that nothing but their bodies can tell apart, on each side.
+
+    A program may write several messages within a second that differ in their bodies only. While
+    some of them are at the destination and others are not, it matters which.
+    """
+    missing = {_exact(item) for item in comparison.missing}
+    if not missing or not comparison.matched:
+        return frozenset(), frozenset()
+    pairs = [pair for pair in comparison.matched if _exact(pair[0]) in missing]
+    keys = {_exact(here) for here, _ in pairs}
+    left = (item.uid for item in comparison.missing if _exact(item) in keys)
+    return (
+        frozenset({here.uid for here, _ in pairs}.union(left)),
+        frozenset(there.uid for _, there in pairs),
+    )
+
+
 def _pair(
     source: Iterable[Item],
     offers: Iterable[tuple[Hashable | None, Item]],
@@ -101,6 +121,10 @@ def _pair(
     rest = [*unjudged, *(item for items in offered.values() for item in items)]
     rest.sort(key=lambda item: item.uid)
     return left, rest
+
+
+def _same_bytes(item: Item) -> Hashable | None:
+    return None if item.digest is None else (item.digest, _exact(item))
 
 
 def _exact(item: Item) -> Hashable | None:
@@ -167,6 +191,7 @@ def _headers_date_without_id(item: Item) -> Hashable | None:
 
 
 _PASSES: tuple[tuple[_Key, _Key], ...] = (
+    (_same_bytes, _same_bytes),
     (_exact, _exact),
     (_id_headers_date, _id_headers_date),
     (_id_headers_size, _id_headers_size),

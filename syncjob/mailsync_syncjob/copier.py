@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from mailsync_syncjob.batching import fetch_batches
 from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, UnreachableError
 from mailsync_syncjob.flags import is_keyword
 from mailsync_syncjob.imap.syntax import date_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from mailsync_syncjob.compare import Item
     from mailsync_syncjob.deadline import Stop
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.fetch import Body
     from mailsync_syncjob.imap.session import Session
 
-__all__ = ["Copier", "SequentialCopier", "Target", "Watch"]
+__all__ = ["Copier", "SequentialCopier", "Target", "Watch", "check_folder"]
 
-_BATCH_MESSAGES: Final = 200
-_BATCH_BYTES: Final = 64 << 20
 _WAITS: Final = (1.0, 3.0)
 _MOST_UNABLE: Final = 5
 
@@ -43,14 +42,17 @@ class Target:
 class Watch(Protocol):
     """Who follows the copying."""
 
-    def storing(self, item: Item) -> None:
-        """Take note that a message is about to be stored."""
+    def suspected(self, item: Item) -> bool:
+        """Whether a connection broke at this message and others; it is to be stored alone."""
+
+    def storing(self, item: Item, *, alone: bool = True) -> None:
+        """Take note that a message is about to be stored, with those before it or alone."""
 
     def copied(self, item: Item, size: int) -> None:
-        """Take note that a message is stored. May raise to stop the copying."""
+        """Take note that a message is stored."""
 
     def skipped(self, item: Item, reason: str) -> None:
-        """Take note that a message cannot be copied. May raise to stop the copying."""
+        """Take note that a message cannot be copied."""
 
     def vanished(self, item: Item) -> None:
         """Take note that a message was deleted at the source meanwhile."""
@@ -87,11 +89,11 @@ class SequentialCopier:
 
     def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
-        for batch in _batches(items):
+        for batch in fetch_batches(items):
             left = self._pass(batch, target=target, watch=watch)
             # What the source refused in company, or did not send, is asked for alone.
             for item in left.values():
-                self._singly(item, target=target, watch=watch)
+                self.fetch(item, target=target, watch=watch)
 
     def _pass(self, batch: Sequence[Item], *, target: Target, watch: Watch) -> dict[int, Item]:
         """Copy a batch and return what is left of it, by UID."""
@@ -107,10 +109,11 @@ class SequentialCopier:
             item = left[body.uid]
             if body.size == 0 < item.size:
                 continue  # a glitch of some servers; alone they send it
-            if self._store(item, body, target=target, watch=watch):
+            if self.store(item, body, target=target, watch=watch):
                 del left[body.uid]
 
-    def _singly(self, item: Item, *, target: Target, watch: Watch) -> None:
+    def fetch(self, item: Item, *, target: Target, watch: Watch) -> None:
+        """Fetch a message alone, and store it."""
         reader = self._source.reader
         reason = "the source sends no content for it"
         # Twice: a large message is not held, so a second way to store it needs it sent again.
@@ -120,26 +123,27 @@ class SequentialCopier:
                 # To the end also when it is stored: the rest of the answer must be read.
                 for body in reader.bodies([item.uid]):
                     if not stored and (body.size or not item.size):
-                        stored = self._store(item, body, target=target, watch=watch)
+                        stored = self.store(item, body, target=target, watch=watch)
             except CommandRefusedError as error:
                 reason = f"the source refuses to send it: {error.text}"
             if stored:
                 return
         if reader.present(item.uid):
             watch.skipped(item, reason)
+            self._stop.check()
         else:
             watch.vanished(item)
 
-    def _store(self, item: Item, body: Body, *, target: Target, watch: Watch) -> bool:
+    def store(self, item: Item, body: Body, *, target: Target, watch: Watch) -> bool:
         """Store or skip a message; false to be given it once more."""
         watch.storing(item)
         with self._stop.storing():
             refusal = self._append(item, body, target=target, watch=watch)
-            if refusal is None:
-                return True
             # The server does not say which part it dislikes: keywords are what it can do without.
-            if item.uid not in self._without_keywords and any(
-                is_keyword(flag) for flag in target.rules.kept(item.flags)
+            if (
+                refusal is not None
+                and item.uid not in self._without_keywords
+                and any(is_keyword(flag) for flag in target.rules.kept(item.flags))
             ):
                 self._without_keywords.add(item.uid)
                 if body.data is None:
@@ -148,6 +152,7 @@ class SequentialCopier:
         if refusal is not None:
             self._check_able(refusal)
             watch.skipped(item, refusal.text)
+        self._stop.check()
         return True
 
     def _append(
@@ -162,11 +167,7 @@ class SequentialCopier:
         try:
             stored = self._append_patiently(item, body, target=target, flags=flags)
         except CommandRefusedError as error:
-            if error.code == "TRYCREATE":
-                raise FolderGoneError(
-                    f"{error.side}: a folder was deleted while messages were copied to it",
-                    side=error.side,
-                ) from None
+            check_folder(error)
             return error
         if held_back:
             self._try_keywords(stored.uid, held_back, target=target, watch=watch)
@@ -218,16 +219,10 @@ class SequentialCopier:
             watch.keywords_refused(keywords)
 
 
-def _batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut by number and by size; a huge message is alone."""
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        full = len(batch) >= _BATCH_MESSAGES or size + item.size > _BATCH_BYTES
-        if batch and full:
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += item.size
-    if batch:
-        yield batch
+def check_folder(error: CommandRefusedError) -> None:
+    """Raise ``FolderGoneError`` if a message was refused because its folder is gone."""
+    if error.code == "TRYCREATE":
+        raise FolderGoneError(
+            f"{error.side}: a folder was deleted while messages were copied to it",
+            side=error.side,
+        ) from None

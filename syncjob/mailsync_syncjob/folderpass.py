@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import SkippedMessage
-from mailsync_syncjob.compare import Comparison, Item, compare
+from mailsync_syncjob.compare import Comparison, Item, compare, look_alikes
 from mailsync_syncjob.copier import Target
 from mailsync_syncjob.errors import (
     CommandRefusedError,
@@ -20,11 +23,11 @@ from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
-    from mailsync_syncjob.imap.fetch import Metadata
+    from mailsync_syncjob.imap.fetch import Body, Metadata
     from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -33,6 +36,10 @@ __all__ = ["FolderPass"]
 _ATTEMPTS: Final = 4
 _MOST_NAMED: Final = 1000
 _MOST_BROKEN: Final = 3
+_DIGEST_BYTES: Final = 16
+_LOOK_SECONDS: Final = 0.5
+_QUIET_SECONDS: Final = 2.5
+_LONGEST_QUIET_SECONDS: Final = 60.0
 _UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
 
 
@@ -71,25 +78,69 @@ class FolderPass:
         EngineError
             The run cannot go on.
         """
-        found = self._read_both(source_raw, destination_raw, read_only=dry_run)
-        comparison, rules = found
+        if self._figures.doubted and destination_raw is not None:
+            self._await_quiet(destination_raw)
+        comparison, rules = self._read_both(source_raw, destination_raw, read_only=dry_run)
         if dry_run:
             self._count_only(comparison, rules)
             return
         if destination_raw is None:
             raise RuntimeError("a folder to copy to")
-        # One that turned out to be there was stored after all.
+        target = Target(destination_raw, rules)
+        sure, doubtful = self._split(comparison)
+        self._copy(sure, target)
+        if sure and doubtful:
+            # What the server stored late is there by now, if it is ever.
+            comparison, _ = self._read_both(source_raw, destination_raw, read_only=False)
+            doubtful = [item for part in self._split(comparison) for item in part]
+        self._copy(doubtful, target)
+        self._name_skipped()
+        self._add_flags(comparison.matched, target)
+
+    def _split(self, comparison: Comparison) -> tuple[list[Item], list[Item]]:
+        """Return the missing messages: those that surely are, and those that may be stored yet.
+
+        With a message whose answer never came, all that look like it are in doubt: which of them
+        the destination has is not known.
+        """
         for item, _ in comparison.matched:
+            # One that turned out to be there was stored after all.
             self._figures.skipped.pop(item.uid, None)
         missing = [i for i in comparison.missing if i.uid not in self._figures.skipped]
-        target = Target(destination_raw, rules)
+        doubted = self._figures.doubted
+        if not doubted:
+            return missing, []
+        items = (*comparison.missing, *(item for item, _ in comparison.matched))
+        alike = {i.identity for i in items if i.uid in doubted and i.identity is not _UNKNOWN}
+        doubtful = [i for i in missing if i.uid in doubted or i.identity in alike]
+        uids = {i.uid for i in doubtful}
+        return [i for i in missing if i.uid not in uids], doubtful
+
+    def _copy(self, items: Sequence[Item], target: Target) -> None:
         try:
-            self._copier.copy(missing, target=target, watch=self)
+            self._copier.copy(items, target=target, watch=self)
         except ConnectionLostError as error:
             self._blame(error)
             raise
-        self._name_skipped()
-        self._add_flags(comparison.matched, target)
+
+    def _await_quiet(self, raw: bytes) -> None:
+        """Wait until the destination folder stands still.
+
+        A server may go on storing what it was sent although the connection broke. Nothing in IMAP
+        tells when it is done, so the folder is watched for a while; one that others deliver to all
+        the time is not waited for without end.
+        """
+        before: tuple[int, int | None] | None = None
+        quiet = waited = 0.0
+        while quiet < _QUIET_SECONDS and waited < _LONGEST_QUIET_SECONDS:
+            try:
+                now = self._destination.standing(raw)
+            except CommandRefusedError:
+                return  # opening it will say why
+            quiet = quiet + _LOOK_SECONDS if now == before else 0.0
+            before = now
+            self._stop.pause(_LOOK_SECONDS)
+            waited += _LOOK_SECONDS
 
     # --- reading
 
@@ -106,6 +157,12 @@ class FolderPass:
             rules = FlagRules.of(None if read_only else permanent)
         here, _ = self._read(self._source, source_raw, read_only=True, brief=not there)
         comparison = compare(here, there)
+        ours, theirs = look_alikes(comparison)
+        if ours:
+            comparison = compare(
+                _with_digests(self._source, here, ours),
+                _with_digests(self._destination, there, theirs),
+            )
         matched = [item for item, _ in comparison.matched]
         self._figures.compared(
             messages=len(here) + len(self._figures.skipped.keys() - {i.uid for i in here}),
@@ -173,13 +230,20 @@ class FolderPass:
             self._skip(("unlisted", number), uid=0, size=0, reason="the source does not list it")
 
     def _blame(self, error: ConnectionLostError) -> None:
-        """Skip a message at which the connection has broken too often: others can still be copied.
+        """Remember what was being stored when a connection broke.
 
-        Some servers hang up on what they cannot store instead of refusing it.
+        One message at which it has broken too often is skipped, so that others can still be copied:
+        some servers hang up on what they cannot store instead of refusing it. Of several it is not
+        known which it was, so that they are stored singly from now on.
         """
-        uid = self._figures.in_flight
-        if uid is None or isinstance(error, FolderGoneError):
+        in_flight = frozenset(self._figures.in_flight)
+        self._figures.in_flight.clear()
+        if isinstance(error, FolderGoneError):
             return
+        self._figures.doubted |= in_flight
+        if len(in_flight) != 1:
+            return
+        (uid,) = in_flight
         self._figures.broke[uid] += 1
         if self._figures.broke[uid] >= _MOST_BROKEN:
             reason = f"the connection broke each time that it was stored: {error.message}"
@@ -187,23 +251,27 @@ class FolderPass:
 
     # --- copying; the methods of copier.Watch
 
-    def storing(self, item: Item) -> None:
+    def suspected(self, item: Item) -> bool:
+        """Whether a connection broke at this message, alone or with others."""
+        return item.uid in self._figures.doubted
+
+    def storing(self, item: Item, *, alone: bool = True) -> None:
         """Remember a message in case that the connection breaks at it."""
-        self._figures.in_flight = item.uid
+        if alone:
+            self._figures.in_flight.clear()
+        self._figures.in_flight.add(item.uid)
 
     def copied(self, item: Item, size: int) -> None:  # noqa: ARG002  what the source counts is told
         """Count a message that is stored."""
-        self._figures.in_flight = None
+        self._figures.in_flight.discard(item.uid)
         self._figures.copied += 1
         self._figures.copied_bytes += item.size
         self._tracker.tick()
-        self._stop.check()
 
     def skipped(self, item: Item, reason: str) -> None:
         """Note a message that cannot be copied."""
         self._skip(item.uid, uid=item.uid, size=item.size, reason=reason)
         self._tracker.tick()
-        self._stop.check()
 
     def vanished(self, item: Item) -> None:
         """Leave out a message that was deleted at the source meanwhile."""
@@ -216,7 +284,7 @@ class FolderPass:
         self._figures.keywords_refused.update(sanitise(word) for word in keywords)
 
     def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
-        self._figures.in_flight = None
+        self._figures.in_flight.discard(uid)
         self._figures.skipped[key] = SkippedMessage(
             folder=self._figures.source, uid=uid, size=size, reason=reason
         )
@@ -268,6 +336,24 @@ class FolderPass:
             bool(missing_flags(here.flags, there.flags, rules=rules))
             for here, there in comparison.matched
         )
+
+
+def _with_digests(session: Session, items: Sequence[Item], uids: Collection[int]) -> list[Item]:
+    """Return the items, those of these UIDs with digests; the folder is selected."""
+    digests: dict[int, bytes] = {}
+    # What the server refuses in company is asked for alone.
+    for wanted in (sorted(uids), *([uid] for uid in sorted(uids))):
+        if wanted[0] not in digests:
+            with suppress(CommandRefusedError):
+                digests |= {body.uid: _digest(body) for body in session.reader.bodies(wanted)}
+    return [replace(i, digest=digests[i.uid]) if i.uid in digests else i for i in items]
+
+
+def _digest(body: Body) -> bytes:
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for chunk in body.chunks():
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _item(one: Metadata, identity: Identity, flags: tuple[bytes, ...]) -> Item:

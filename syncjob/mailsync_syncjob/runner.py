@@ -12,7 +12,6 @@ from mailsync_api.exitcodes import EXIT_TABLE, ExitCode
 from mailsync_api.report import Report, SkippedMessage, Verdict
 from mailsync_api.spec import Mode
 from mailsync_api.status import TLSStatus
-from mailsync_syncjob.copier import SequentialCopier
 from mailsync_syncjob.deadline import Patience
 from mailsync_syncjob.errors import (
     CommandRefusedError,
@@ -27,6 +26,7 @@ from mailsync_syncjob.folderpass import FolderPass
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.imap.session import Session, open_session
 from mailsync_syncjob.party import side_of
+from mailsync_syncjob.pipeline import PipelinedCopier
 from mailsync_syncjob.plan import Destination, Task, make_tasks, read_view
 from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -178,7 +178,7 @@ class Run:
         step = FolderPass(
             source=sessions.source,
             destination=sessions.destination,
-            copier=SequentialCopier(sessions.source, sessions.destination, stop=self._stop),
+            copier=PipelinedCopier(sessions.source, sessions.destination, stop=self._stop),
             figures=figures,
             tracker=self.tracker,
             stop=self._stop,

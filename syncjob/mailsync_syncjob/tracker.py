@@ -44,10 +44,12 @@ class FolderFigures:
     flags_updated: int = 0
     keywords_refused: set[str] = field(default_factory=set)
     done: bool = False
-    in_flight: int | None = None
-    """The UID of the message that is being stored."""
+    in_flight: set[int] = field(default_factory=set)
+    """The UIDs of messages that are being stored."""
+    doubted: set[int] = field(default_factory=set)
+    """UIDs of messages that were being stored when a connection broke."""
     broke: Counter[int] = field(default_factory=Counter)
-    """How often the connection broke while a message was stored, by UID."""
+    """How often the connection broke while a message was stored alone, by UID."""
 
     def compared(
         self, *, messages: int, bytes_total: int, matched: int, matched_bytes: int, extra: int

@@ -7,6 +7,7 @@ machine where seconds do not.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import statistics
@@ -14,80 +15,136 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.peers import Peer, peers
+from tests.bench.corpus import Sizes, corpus
+from tests.bench.peers import Peer, Task, peers
 from tests.cluster.shell import ToolingError, say, step
 from tests.support.checker import compare_mailboxes, count_messages
 from tests.support.dovecot import HOST, Dovecot, Settings, run_dovecot
 from tests.support.engine import Account
-from tests.support.mailbox import generate, load
+from tests.support.mailbox import load
+from tests.support.memory import watched_memory
 
 _PASSWORD = "bench"
 _SOURCE_USER = "source"
 
 
+@dataclass
+class Figures:
+    """What one tool's runs gave."""
+
+    first: list[float] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    exact: str = ""
+
+
 def main() -> int:
     """Run the benchmark and print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=main.__doc__)
-    parser.add_argument("--messages", type=int, default=1000, help="in the mailbox (%(default)s)")
+    parser.add_argument("--messages", type=int, default=5000, help="in the mailbox (%(default)s)")
+    parser.add_argument("--median", type=float, default=Sizes().median, help="bytes (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of each tool (%(default)s)")
+    parser.add_argument("--tls", action="store_true", help="on both sides, instead of clear text")
+    parser.add_argument(
+        "--mask", default="", help="capabilities that the destination does not announce"
+    )
+    parser.add_argument("--tools", default="", help="comma-separated; all by default")
     options = parser.parse_args()
     try:
-        print(_bench(messages=options.messages, runs=options.runs))
+        print(_bench(options))
     except ToolingError as error:
         say(f"error: {error}")
         return 1
     return 0
 
 
-def _bench(*, messages: int, runs: int) -> str:
-    tools = peers(os.environ)
+def _bench(options: argparse.Namespace) -> str:
+    names = [name for name in options.tools.split(",") if name]
+    tools = [tool for tool in peers(os.environ) if not names or tool.name in names]
     # An account for each copy: each starts at an empty destination.
-    users = [f"{tool.name}{run}" for run in range(runs) for tool in tools]
+    users = [f"{tool.name}{run}" for run in range(options.runs) for tool in tools]
+    masked = tuple(word for word in options.mask.split(",") if word)
     with (
         run_dovecot(_settings(_SOURCE_USER)) as source,
-        run_dovecot(_settings(*users)) as destination,
+        run_dovecot(_settings(*users, masked=masked)) as destination,
     ):
-        with (
-            step(f"a mailbox of {messages} messages"),
-            source.login(_SOURCE_USER, _PASSWORD) as session,
-        ):
-            load(session, generate(count=messages))
-        first: dict[str, list[float]] = {tool.name: [] for tool in tools}
-        again: dict[str, list[float]] = {tool.name: [] for tool in tools}
-        exact: dict[str, str] = {}
-        for run in range(runs):
+        sizes = Sizes(median=options.median)
+        size = sum(len(one.body) for one in corpus(count=options.messages, sizes=sizes))
+        with step(f"a mailbox of {options.messages} messages, {size / 1e6:.0f} MB"):
+            _fill(source, count=options.messages, sizes=sizes)
+        figures = {tool.name: Figures() for tool in tools}
+        for run in range(options.runs):
             for tool in tools:
-                user = f"{tool.name}{run}"
                 with tempfile.TemporaryDirectory() as folder, step(f"run {run + 1}: {tool.name}"):
-                    pair = _accounts(source, destination, user)
-                    first[tool.name].append(_timed(tool, Path(folder), *pair))
-                    exact[tool.name] = _verdict(source, destination, user)
-                    again[tool.name].append(_timed(tool, Path(folder), *pair))
-    return _table(messages=messages, runs=runs, first=first, again=again, exact=exact)
+                    user = f"{tool.name}{run}"
+                    task = _task(Path(folder), source, destination, user, tls=options.tls)
+                    _measure(tool, task, figures[tool.name])
+                    figures[tool.name].exact = _verdict(source, destination, user)
+    return _table(options, figures, size=size)
 
 
-def _settings(*users: str) -> Settings:
+def _fill(source: Dovecot, *, count: int, sizes: Sizes) -> None:
+    """Load the mailbox, in a process of its own, which gives its memory back."""
+
+    def work() -> None:
+        with source.login(_SOURCE_USER, _PASSWORD) as session:
+            load(session, corpus(count=count, sizes=sizes))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise ToolingError(f"the mailbox could not be loaded into {source.host}:{source.port}")
+
+
+def _settings(*users: str, masked: Sequence[str] = ()) -> Settings:
     # mbsync looks for the address it connects to in the common name, which is the first of these.
-    return Settings(users=dict.fromkeys(users, _PASSWORD), names=(HOST, "localhost"))
-
-
-def _accounts(source: Dovecot, destination: Dovecot, user: str) -> tuple[Account, Account]:
-    return Account.at(source, _SOURCE_USER, _PASSWORD), Account.at(destination, user, _PASSWORD)
-
-
-def _timed(tool: Peer, folder: Path, source: Account, destination: Account) -> float:
-    command, environment = tool.prepare(folder, source, destination)
-    began = time.monotonic()
-    done = subprocess.run(
-        command, env=dict(environment), capture_output=True, text=True, check=False
+    return Settings(
+        users=dict.fromkeys(users, _PASSWORD),
+        names=(HOST, "localhost"),
+        clear_text_logins=True,
+        mail_location="maildir",
+        masked=tuple(masked),
     )
-    seconds = time.monotonic() - began
-    if done.returncode not in tool.accepted:
-        said = (done.stdout + done.stderr)[-2000:]
-        raise ToolingError(f"{tool.name} ended with {done.returncode}: {said}")
-    return seconds
+
+
+def _task(folder: Path, source: Dovecot, destination: Dovecot, user: str, *, tls: bool) -> Task:
+    mode = "Implicit" if tls else "None"
+    return Task(
+        folder,
+        Account.at(source, _SOURCE_USER, _PASSWORD, mode=mode),
+        Account.at(destination, user, _PASSWORD, mode=mode),
+        destination,
+    )
+
+
+def _measure(tool: Peer, task: Task, figures: Figures) -> None:
+    seconds, memory = _run(tool, task)
+    figures.first.append(seconds)
+    figures.memory.append(memory)
+    figures.again.append(_run(tool, task)[0])
+
+
+def _run(tool: Peer, task: Task) -> tuple[float, float]:
+    """Return the seconds it took and the most memory it had, in MiB."""
+    command, environment = tool.prepare(task)
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command, env=dict(environment), stdout=output, stderr=subprocess.STDOUT
+        )
+        with watched_memory(process.pid) as peak:
+            process.wait()
+            seconds = time.monotonic() - began
+        if process.returncode not in tool.accepted:
+            output.seek(0)
+            said = output.read()[-2000:].decode("utf-8", "replace")
+            raise ToolingError(f"{tool.name} ended with {process.returncode}: {said}")
+    return seconds, peak.mib
 
 
 def _verdict(source: Dovecot, destination: Dovecot, user: str) -> str:
@@ -101,28 +158,26 @@ def _verdict(source: Dovecot, destination: Dovecot, user: str) -> str:
     return "yes" if not differences else f"no: {len(differences)} differences, {missing} missing"
 
 
-def _table(
-    *,
-    messages: int,
-    runs: int,
-    first: dict[str, list[float]],
-    again: dict[str, list[float]],
-    exact: dict[str, str],
-) -> str:
-    ours, ours_again = (statistics.median(each["mailsync"]) for each in (first, again))
+def _table(options: argparse.Namespace, figures: dict[str, Figures], *, size: int) -> str:
+    ours = next(iter(figures.values()))
+    base, base_again = statistics.median(ours.first), statistics.median(ours.again)
     rows = [
-        f"| {name} | {statistics.median(seconds):.2f} | {statistics.median(seconds) / ours:.2f} "
-        f"| {statistics.median(again[name]):.2f} "
-        f"| {statistics.median(again[name]) / ours_again:.2f} | {exact[name]} |"
-        for name, seconds in first.items()
+        f"| {name} | {statistics.median(one.first):.2f} | {statistics.median(one.first) / base:.1f}"
+        f" | {statistics.median(one.again):.2f} | {statistics.median(one.again) / base_again:.1f}"
+        f" | {statistics.median(one.memory):.0f} | {one.exact} |"
+        for name, one in figures.items()
     ]
+    masked = f", destination without {options.mask}" if options.mask else ""
+    load_average = os.getloadavg()[2]
     return "\n".join(
         [
-            f"{messages} messages, TLS on both sides, loopback, median of {runs} runs; "
-            f"{os.cpu_count()} cores, Python {platform.python_version()}.",
+            f"{options.messages} messages, {size / 1e6:.0f} MB, "
+            f"{'TLS' if options.tls else 'clear text'} on both sides{masked}, loopback, maildir, "
+            f"median of {options.runs} runs; {os.cpu_count()} cores with a load of "
+            f"{load_average:.1f} in the last 15 minutes, Python {platform.python_version()}.",
             "",
-            "| tool | first copy, s | ratio | again, s | ratio | identical |",
-            "|---|---|---|---|---|---|",
+            "| tool | first copy, s | ratio | again, s | ratio | memory, MiB | identical |",
+            "|---|---|---|---|---|---|---|",
             *rows,
         ]
     )

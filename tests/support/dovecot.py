@@ -34,6 +34,10 @@ __all__ = ["HOST", "Dovecot", "Settings", "run_dovecot"]
 # Not 127.0.0.1, from which tests connect: Dovecot takes a connection from its own address for
 # secured, and would take passwords in clear text on it.
 HOST: Final = "127.0.0.2"
+_CAPABILITIES: Final = (
+    *("IMAP4rev1", "SASL-IR", "LITERAL+", "NAMESPACE", "UIDPLUS", "MULTIAPPEND", "CONDSTORE"),
+    *("QRESYNC", "ESEARCH", "LIST-STATUS", "SPECIAL-USE", "UNSELECT", "CHILDREN", "MOVE"),
+)
 _MAIL_USER: Final = "mail"  # Debian's; any that owns no files of value
 
 
@@ -61,6 +65,8 @@ class Settings:
     prefix: str = ""
     mail_location: str = "sdbox"
     """sdbox keeps any number of keywords and every byte; maildir is the other usual one."""
+    masked: tuple[str, ...] = ()
+    """Capabilities that it has and does not announce."""
     extra: str = ""
     """More lines of configuration."""
     host: str = HOST
@@ -91,6 +97,11 @@ class Dovecot:
     def log(self) -> str:
         """Return everything it has logged."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+
+    @property
+    def configuration(self) -> Path:
+        """Its configuration, for tools that come with it."""
+        return self.directory / "dovecot.conf"
 
     @contextlib.contextmanager
     def login(self, user: str, password: str) -> Iterator[imaplib.IMAP4]:
@@ -179,7 +190,7 @@ class Dovecot:
         for file in (users, masters):
             shutil.chown(file, "root", "dovecot")
             file.chmod(0o640)
-        path = directory / "dovecot.conf"
+        path = self.configuration
         path.write_text(self._text(users=users, home=home), encoding="utf-8")
         return path
 
@@ -201,6 +212,7 @@ mail_location = {settings.mail_location}:~/mail
 mail_max_userip_connections = 100
 {self._tls_text()}
 {self._master_text()}
+{self._capability_text()}
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {users}
@@ -231,6 +243,12 @@ service imap-login {{
             return ""
         arguments = f"username_format=%u {self.directory}/masters"
         return f"passdb {{\n  driver = passwd-file\n  args = {arguments}\n  master = yes\n}}"
+
+    def _capability_text(self) -> str:
+        if not self.settings.masked:
+            return ""
+        kept = [word for word in _CAPABILITIES if word not in self.settings.masked]
+        return f"imap_capability = {' '.join(kept)}"
 
     def _tls_text(self) -> str:
         if not self.settings.tls:

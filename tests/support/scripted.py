@@ -21,6 +21,7 @@ __all__ = [
     "Peer",
     "Script",
     "TinyServer",
+    "messages_of",
     "numbers",
     "says",
     "serve",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
+_NEXT_LITERAL = re.compile(rb"([^\r\n]*)\{(\d+)\+?\}\r\n")
 
 
 class HungUpError(Exception):
@@ -57,7 +59,7 @@ class Peer:
                 self.send(b"+ go on\r\n")
             line += self._file.read(int(found[1])) + self._line()
         self.trace.append((self.secured, line))
-        tag, _, rest = line.rstrip(b"\r\n").partition(b" ")
+        tag, _, rest = line.removesuffix(b"\r\n").partition(b" ")
         return tag, rest
 
     def _line(self) -> bytes:
@@ -277,10 +279,22 @@ class TinyServer:
         peer.send(tag + b" OK done\r\n")
 
     def append(self, peer: Peer, tag: bytes, rest: bytes) -> None:
-        """Answer APPEND."""
-        command, _, body = rest.partition(b"\r\n")
-        self.appended.append((command, body))
-        peer.send(tag + b" OK [APPENDUID 7 %d] stored\r\n" % len(self.appended))
+        """Answer APPEND, also of several messages."""
+        first = len(self.appended) + 1
+        self.appended += messages_of(rest)
+        last = len(self.appended)
+        uids = b"%d" % first if first == last else b"%d:%d" % (first, last)
+        peer.send(tag + b" OK [APPENDUID 7 " + uids + b"] stored\r\n")
+
+
+def messages_of(rest: bytes) -> list[tuple[bytes, bytes]]:
+    """Return what an APPEND of one or more messages holds: what stands before each, and it."""
+    found: list[tuple[bytes, bytes]] = []
+    while match := _NEXT_LITERAL.match(rest):
+        end = match.end() + int(match[2])
+        found.append((match[1], rest[match.end() : end]))
+        rest = rest[end:]
+    return found
 
 
 def with_starttls(inside: TinyServer) -> Dialogue:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import ConnectionLostError
 from mailsync_syncjob.imap.channel import MAX_SHORT_ANSWER
-from mailsync_syncjob.imap.syntax import astring
+from mailsync_syncjob.imap.syntax import astring, count_of_set
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.channel import Channel
     from mailsync_syncjob.imap.fetch import Body
 
-__all__ = ["Appended", "Writer"]
+__all__ = ["Appended", "Batch", "Literals", "Writer"]
 
 _SMALL_LITERAL: Final = 4096  # RFC 7888 section 4, LITERAL-
+_WRITE_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Literals:
+    """What literals may be sent without waiting for the server's consent (RFC 7888)."""
+
+    plus: bool
+    """LITERAL+: all of them."""
+    minus: bool
+    """LITERAL-: those up to 4096 bytes."""
+
+    @classmethod
+    def of(cls, capabilities: frozenset[str]) -> Literals:
+        """Return what these capabilities allow."""
+        return cls("LITERAL+" in capabilities, "LITERAL-" in capabilities)
+
+    def free(self, size: int) -> bool:
+        """Whether a literal of this size may be sent at once."""
+        return self.plus or (self.minus and size <= _SMALL_LITERAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +51,21 @@ class Appended:
 
 
 class Writer:
-    """Stores messages in folders of one server."""
+    """Stores messages in folders of one server.
+
+    Attributes
+    ----------
+    batches
+        Whether the server takes several messages in one command (RFC 3502).
+    """
 
     def __init__(
         self, channel: Channel, *, patience: Patience, capabilities: frozenset[str]
     ) -> None:
         self._channel = channel
         self._patience = patience
-        self._free_literals = "LITERAL+" in capabilities
-        self._small_literals = "LITERAL-" in capabilities
+        self._literals = Literals.of(capabilities)
+        self.batches = "MULTIAPPEND" in capabilities
 
     def append(
         self, mailbox: bytes, body: Body, *, flags: Sequence[bytes], date: bytes | None
@@ -60,28 +87,24 @@ class Writer:
             As the server's answer means. After a lost connection the message may be stored.
         """
         channel = self._channel
-        free = self._free_literals or (self._small_literals and body.size <= _SMALL_LITERAL)
-        words = [b"APPEND", astring(mailbox)]
-        if flags:
-            words.append(b"(" + b" ".join(flags) + b")")
-        if date:
-            words.append(date)
-        words.append(b"{%d%s}" % (body.size, b"+" if free else b""))
+        free = self._literals.free(body.size)
+        words = [b"APPEND", astring(mailbox), *_attributes(body, flags, date, free=free)]
         seconds = self._patience.transfer(body.size)
         with channel.wire.within(seconds, at_most=MAX_SHORT_ANSWER):
-            try:
+            with _hearing(channel):
                 tag = self._send(words, body, free=free)
-            except ConnectionLostError:
-                channel.last_words()
-                raise
             outcome = channel.finish(tag, command="APPEND")
         return Appended(_append_uid(outcome.status.code, outcome.status.arguments))
+
+    def batch(self, mailbox: bytes) -> Batch:
+        """Begin a command that stores several messages; it is sent as they come."""
+        return Batch(self._channel, mailbox, patience=self._patience, literals=self._literals)
 
     def _send(self, words: Sequence[bytes], body: Body, *, free: bool) -> bytes:
         channel = self._channel
         tag = channel.next_tag()
         head = b" ".join((tag, *words)) + b"\r\n"
-        if free and body.data is not None:
+        if free and body.data is not None and body.size <= _WRITE_BYTES:
             # One write, so that a small message is one segment.
             channel.wire.write(head + body.data + b"\r\n")
             return tag
@@ -94,9 +117,117 @@ class Writer:
         return tag
 
 
+class Batch:
+    """A MULTIAPPEND under way: the server stores all of its messages or none (RFC 3502).
+
+    After any error the command is over, or the connection is.
+
+    Attributes
+    ----------
+    messages, bytes
+        What was added to it.
+    """
+
+    def __init__(
+        self, channel: Channel, mailbox: bytes, *, patience: Patience, literals: Literals
+    ) -> None:
+        self._channel = channel
+        self._patience = patience
+        self._literals = literals
+        self._tag = channel.next_tag()
+        self._out = bytearray(self._tag + b" APPEND " + astring(mailbox))
+        self.messages = 0
+        self.bytes = 0
+
+    def add(self, body: Body, *, flags: Sequence[bytes], date: bytes | None) -> None:
+        """Send one more message, which is held in memory.
+
+        Raises
+        ------
+        CommandRefusedError
+            The server refused it and with it those before it.
+        OverQuotaError, ThrottledError, ConnectionLostError
+            As the server's answer means. After a lost connection nothing of it is stored.
+        """
+        data = body.data
+        if data is None:
+            raise RuntimeError("a message in a batch that is not held")
+        free = self._literals.free(body.size)
+        self.messages += 1
+        self.bytes += body.size
+        self._out += b" " + b" ".join(_attributes(body, flags, date, free=free)) + b"\r\n"
+        with self._within(body.size), _hearing(self._channel):
+            if not free:
+                self._flush()
+                self._channel.await_continuation(self._tag, command="APPEND")
+            self._out += data
+            if len(self._out) >= _WRITE_BYTES:
+                self._flush()
+
+    def finish(self) -> None:
+        """End the command and wait until the server has confirmed all of it.
+
+        Raises
+        ------
+        CommandRefusedError
+            The server refused it; none of its messages is stored.
+        OverQuotaError, ThrottledError
+            As ``CommandRefusedError``, and what it means.
+        ConnectionLostError
+            All of its messages may be stored, or none; or the server confirmed another number.
+        """
+        self._out += b"\r\n"
+        with self._within(self.bytes):
+            with _hearing(self._channel):
+                self._flush()
+            outcome = self._channel.finish(self._tag, command="APPEND")
+        confirmed = _append_count(outcome.status.code, outcome.status.arguments)
+        if confirmed not in {None, self.messages}:
+            raise ConnectionLostError(
+                f"{self._channel.side}: the server confirmed {confirmed} messages of "
+                f"{self.messages} in one APPEND",
+                side=self._channel.side,
+            )
+
+    def _within(self, size: int) -> AbstractContextManager[object]:
+        seconds = self._patience.transfer(size)
+        return self._channel.wire.within(seconds, at_most=MAX_SHORT_ANSWER)
+
+    def _flush(self) -> None:
+        self._channel.wire.write(self._out)
+        self._out.clear()
+
+
+@contextmanager
+def _hearing(channel: Channel) -> Iterator[None]:
+    """Look for a server's last words where writing to it fails."""
+    try:
+        yield
+    except ConnectionLostError:
+        channel.last_words()
+        raise
+
+
+def _attributes(
+    body: Body, flags: Sequence[bytes], date: bytes | None, *, free: bool
+) -> Iterator[bytes]:
+    """Yield what stands before a message's bytes."""
+    if flags:
+        yield b"(" + b" ".join(flags) + b")"
+    if date:
+        yield date
+    yield b"{%d%s}" % (body.size, b"+" if free else b"")
+
+
 def _append_uid(code: str, arguments: bytes) -> int | None:
     """RFC 4315 section 3: ``[APPENDUID uidvalidity uid]``."""
     words = arguments.split()
     if code != "APPENDUID" or len(words) != 2 or not words[1].isdigit():
         return None
     return int(words[1])
+
+
+def _append_count(code: str, arguments: bytes) -> int | None:
+    """RFC 4315 section 3: ``[APPENDUID uidvalidity uid-set]``; None without one."""
+    words = arguments.split()
+    return count_of_set(words[1]) if code == "APPENDUID" and len(words) == 2 else None

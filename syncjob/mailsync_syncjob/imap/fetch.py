@@ -15,7 +15,7 @@ from mailsync_syncjob.imap.parse import FetchItems, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.channel import Channel
@@ -187,11 +187,18 @@ class Reader:
             header=items.body or b"",
         )
 
-    def bodies(self, uids: Sequence[int]) -> Iterator[Body]:
+    def bodies(
+        self, uids: Sequence[int], *, reserve: Callable[[int], None] | None = None
+    ) -> Iterator[Body]:
         """Yield the bodies of these messages in the server's order.
 
-        Messages that are missing are left out. A body must be used before the next one is asked
-        for.
+        Messages that are missing are left out. A body that is not held must be used before the next
+        one is asked for.
+
+        Parameters
+        ----------
+        reserve
+            Called with a body's size before it is read into memory; may wait for room.
 
         Raises
         ------
@@ -200,18 +207,20 @@ class Reader:
         """
         pending = set(uids)
         for numbers in sequence_sets(uids):
-            yield from self._stream(numbers, pending)
+            yield from self._stream(numbers, pending, reserve or _no_matter)
 
-    def _stream(self, numbers: bytes, pending: set[int]) -> Iterator[Body]:
+    def _stream(
+        self, numbers: bytes, pending: set[int], reserve: Callable[[int], None]
+    ) -> Iterator[Body]:
         with self._channel.wire.within(self._patience.command):
             tag = self._channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
-        while (body := self._next(tag, pending)) is not None:
+        while (body := self._next(tag, pending, reserve)) is not None:
             yield body
             body.drain()
             if body.data is None:
                 self._skip_rest()
 
-    def _next(self, tag: bytes, pending: set[int]) -> Body | None:
+    def _next(self, tag: bytes, pending: set[int], reserve: Callable[[int], None]) -> Body | None:
         """Return the next body that is wanted, None at the command's end.
 
         One deadline holds until it begins: other answers without end do not keep the run waiting.
@@ -222,6 +231,8 @@ class Reader:
                 first = channel.read_text()
                 text, size = first
                 if size is not None and text.startswith(b"* ") and _BODY_LITERAL.search(text):
+                    if size <= self._hold:
+                        reserve(size)
                     body = self._body(text[2:], size)
                     if body.uid in pending:
                         pending.discard(body.uid)
@@ -272,6 +283,10 @@ class Reader:
     def _skip_rest(self) -> None:
         with self._channel.wire.within(self._patience.command):
             self._rest()
+
+
+def _no_matter(_: int) -> None:
+    """Take any size."""
 
 
 def _merge(old: FetchItems | None, new: FetchItems) -> FetchItems:

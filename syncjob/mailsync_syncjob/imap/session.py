@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ListedFolder", "OpenFolder", "Session", "encode_name", "open_session"]
 
 _UNEXPECTED: Final = ("unexpected response:", "unexpected tagged response:")
-HOLD_BYTES: Final = 16 << 20
+HOLD_BYTES: Final = 8 << 20
 """The largest message that is held in memory."""
 
 
@@ -176,6 +176,12 @@ class Session:
             status = self._client.folder_status(raw, wanted)
         return int(status.get(b"MESSAGES", 0)), status.get(b"SIZE")
 
+    def standing(self, raw: bytes) -> tuple[int, int | None]:
+        """Return a folder's messages and next UID, which change when something is stored in it."""
+        with self._speaking("STATUS"):
+            status = self._client.folder_status(raw, ["MESSAGES", "UIDNEXT"])
+        return int(status.get(b"MESSAGES", 0)), status.get(b"UIDNEXT")
+
     def open(self, raw: bytes, *, read_only: bool) -> OpenFolder:
         r"""Select a folder; read-only is EXAMINE, which changes nothing, not even \Recent."""
         with self._speaking("EXAMINE" if read_only else "SELECT"):
@@ -217,6 +223,10 @@ class Session:
         ):
             self._channel.run(b"LOGOUT", command="LOGOUT")
         self.abandon()
+
+    def give_up(self) -> None:
+        """Let another thread that uses the connection end soon; only closing it is left."""
+        self._channel.wire.give_up()
 
     def abandon(self) -> None:
         """Close the connection without a word; for one that broke or is amid an answer."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MONTHS",
     "astring",
+    "count_of_set",
     "date_time",
     "parse_date_time",
     "quoted",
@@ -30,6 +31,7 @@ _DATE_TIME: Final = re.compile(
 # with a backslash; TEXT-CHAR is 7-bit without CR and LF. NUL is no CHAR.
 _QUOTABLE: Final = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
 _COMMAND_BYTES: Final = 900
+_NUMBERS: Final = re.compile(rb"\d{1,10}(?::\d{1,10})?(?:,\d{1,10}(?::\d{1,10})?)*")
 
 
 def quoted(value: bytes) -> bytes | None:
@@ -106,6 +108,17 @@ def sequence_sets(numbers: Iterable[int], *, limit: int = _COMMAND_BYTES) -> Ite
         line = line + b"," + part if line else part
     if line:
         yield line
+
+
+def count_of_set(sequence_set: bytes) -> int | None:
+    """Return how many numbers a set without ``*`` holds; None if it is none."""
+    if not _NUMBERS.fullmatch(sequence_set):
+        return None
+    count = 0
+    for part in sequence_set.split(b","):
+        first, _, last = part.partition(b":")
+        count += abs(int(last or first) - int(first)) + 1
+    return count
 
 
 def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -59,6 +59,7 @@ class Wire:
         self._buffer = bytearray()
         self._deadline: Deadline | None = None
         self._allowance: int | None = None
+        self._given_up = False
 
     @property
     def socket(self) -> socket.socket:
@@ -134,6 +135,10 @@ class Wire:
         if self._tap is not None:
             self._tap.sent(bytes(data))
 
+    def give_up(self) -> None:
+        """Let a thread that reads or writes end soon; the connection is of no use after that."""
+        self._given_up = True
+
     def close(self) -> None:
         """Close the socket without a word."""
         self._sock.close()
@@ -176,6 +181,7 @@ class Wire:
 
     def _send(self, view: memoryview) -> int:
         while True:
+            self._check_wanted()
             try:
                 # OpenSSL wants the same bytes again after "want write"; the view stays the same.
                 return self._sock.send(view[:_CHUNK])
@@ -219,8 +225,13 @@ class Wire:
         left = deadline.left()
         if left <= 0:
             raise self._lost(f"no complete answer within {deadline.seconds:.0f} s")
+        self._check_wanted()
         self._stop.check_waiting()
         return left
+
+    def _check_wanted(self) -> None:
+        if self._given_up:
+            raise self._lost("the connection was given up")
 
     def _lost(self, what: str) -> ConnectionLostError:
         return ConnectionLostError(f"{self._side}: {what}", side=self._side)
