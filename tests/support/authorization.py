@@ -1,4 +1,4 @@
-"""A real authorization server on loopback: oidc-provider, over TLS with a throw-away CA."""
+"""A real authorization server on this machine: oidc-provider, over TLS with a throw-away CA."""
 
 from __future__ import annotations
 
@@ -84,13 +84,14 @@ class AuthorizationServer:
         How long its access tokens are good for, in seconds.
     """
 
-    def __init__(self, directory: Path, *, lifetime: int, rotate: bool) -> None:
+    def __init__(self, directory: Path, *, lifetime: int, rotate: bool, host: str = _HOST) -> None:
         self.directory = directory
+        self._host = host
         self.lifetime = lifetime
         self.authority = Authority(directory)
         self.refresh_tokens: dict[str, str] = {}
         self._rotate = rotate
-        self._port = _free_port()
+        self._port = _free_port(host)
         self._out = directory / "events"
         self._process: subprocess.Popen[bytes] | None = None
         # The service account's, and the application's with a certificate instead of a secret.
@@ -100,7 +101,7 @@ class AuthorizationServer:
     @property
     def issuer(self) -> str:
         """Its base URL."""
-        return f"https://{_HOST}:{self._port}"
+        return f"https://{self._host}:{self._port}"
 
     @property
     def token_url(self) -> str:
@@ -135,7 +136,9 @@ class AuthorizationServer:
 
     def introspection_url(self) -> str:
         """Return the URL at which a mail server asks about tokens, with its own credentials."""
-        return f"https://dovecot:{_SECRETS['dovecot']}@{_HOST}:{self._port}/token/introspection"
+        return (
+            f"https://dovecot:{_SECRETS['dovecot']}@{self._host}:{self._port}/token/introspection"
+        )
 
     def revoke(self, token: str, client: str) -> None:
         """Revoke a token (RFC 7009), as its user would."""
@@ -195,13 +198,13 @@ class AuthorizationServer:
         return bool(ready)
 
     def _configuration(self) -> dict[str, Any]:
-        pair = self.authority.issue(_HOST)
+        pair = self.authority.issue(self._host)
         public = load_pem_private_key(key_pem(self._key), None).public_key()
         certificate = x509.load_pem_x509_certificate(self.application.pem.encode())
         jwk = json.loads(RSAAlgorithm.to_jwk(certificate.public_key()))  # type: ignore[arg-type]  # RSA, by Wish
         return {
             "issuer": self.issuer,
-            "host": _HOST,
+            "host": self._host,
             "port": self._port,
             "certificate": str(pair.certificate),
             "key": str(pair.key),
@@ -250,7 +253,7 @@ def _client(name: str, method: str, *grants: str, **fields: Any) -> dict[str, An
 
 @contextlib.contextmanager
 def run_authorization_server(
-    *, lifetime: int = 3600, rotate: bool = False
+    *, lifetime: int = 3600, rotate: bool = False, host: str = _HOST
 ) -> Iterator[AuthorizationServer]:
     """Run an authorization server for as long as the block lasts.
 
@@ -258,10 +261,12 @@ def run_authorization_server(
     ----------
     rotate
         Whether each use of a refresh token gives a new one and ends the old one.
+    host
+        The address of this machine at which it listens.
     """
     install()
     directory = Path(tempfile.mkdtemp(prefix="mailsync-authorization-"))
-    server = AuthorizationServer(directory, lifetime=lifetime, rotate=rotate)
+    server = AuthorizationServer(directory, lifetime=lifetime, rotate=rotate, host=host)
     try:
         server.start()
         yield server
@@ -270,8 +275,8 @@ def run_authorization_server(
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -94,6 +94,8 @@ class DovecotPod:
         PEM text of the authority whose certificates clients must show; empty for none.
     extra
         Lines for the end of its configuration.
+    files
+        Further files of the configuration's folder, /etc/dovecot/conf, by name.
     """
 
     name: str
@@ -104,6 +106,7 @@ class DovecotPod:
     prefix: str = ""
     client_ca: str = ""
     extra: str = ""
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def configuration(server: DovecotPod) -> str:
@@ -135,7 +138,7 @@ def objects(server: DovecotPod) -> list[dict[str, Any]]:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": server.name},
-            "data": {"dovecot.conf": configuration(server)},
+            "data": {**server.files, "dovecot.conf": configuration(server)},
         },
         secret(f"{server.name}-users", passwd=passwd),
         _pod(server),

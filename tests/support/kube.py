@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tests.cluster.shell import CommandError, ToolingError, run
 from tests.support.secrecy import WATCH
@@ -67,6 +69,17 @@ class Kube:
     def acting_as(self, user: str) -> Kube:
         """Return the same namespace as somebody else sees it."""
         return replace(self, as_user=user)
+
+    def this_machine(self) -> str:
+        """Return the address from which this machine reaches the API server; pods reach it there.
+
+        Where a firewall is between the two, what connects to it says so.
+        """
+        view = json.loads(self.run("config", "view", "--minify", "-o", "json"))
+        server = urlsplit(str(view["clusters"][0]["cluster"]["server"]))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((server.hostname, server.port or 443))  # nothing is sent
+            return str(probe.getsockname()[0])
 
     def run(
         self,
