@@ -309,6 +309,19 @@ def test_an_endpoint_of_another_namespace_is_not_meant() -> None:
             "MailEndpoint old: spec.tls.caRef: no ConfigMap ca",
         ),
         (
+            (
+                _endpoint(
+                    proxy={
+                        "type": "SOCKS5",
+                        "host": "proxy.example.org",
+                        "port": 1080,
+                        "secretRef": {"name": "gate"},
+                    }
+                ),
+            ),
+            "MailEndpoint old: spec.proxy.secretRef: no Secret gate",
+        ),
+        (
             (_endpoint(host="destination.example.org"),),
             "MailSync alice: source and destination are the same mailbox",
         ),
