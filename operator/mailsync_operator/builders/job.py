@@ -15,7 +15,7 @@ from mailsync_api import names
 from mailsync_api.exitcodes import fail_job_codes
 from mailsync_api.job import job_input
 from mailsync_operator.builders.pod import engine_pod_spec
-from mailsync_operator.decide import JOB_LIFETIME_SECONDS
+from mailsync_operator.house import JOB_LIFETIME_SECONDS
 from mailsync_operator.naming import servers_hash
 
 if TYPE_CHECKING:
