@@ -16,14 +16,16 @@ from tests.support.stage import USER, Stage, kill_engine, stage
 pytestmark = pytest.mark.cluster
 
 _COUNT = 3000
-# Slow enough that there is a middle to hit: a fifth of a core.
-_SLOW = {"resources": {"limits": {"cpu": "200m"}, "requests": {"cpu": "50m"}}}
+# Slow enough that there is a middle to hit: a twentieth of a core, and a destination that takes
+# messages one by one and is asked for its consent to each.
+_ONE_BY_ONE = "imap_capability = IMAP4rev1 SASL-IR NAMESPACE UIDPLUS SPECIAL-USE UNSELECT\n"
+_SLOW = {"resources": {"limits": {"cpu": "50m"}, "requests": {"cpu": "50m"}}}
 
 
 @pytest.fixture
 def scene(release: Release) -> Iterator[Stage]:
     """Set up a stage with many small messages at the source."""
-    with stage(release) as scene:
+    with stage(release, destination=_ONE_BY_ONE) as scene:
         with scene.source.login(USER) as session:
             load(session, (plain_message(number) for number in range(_COUNT)))
         yield scene

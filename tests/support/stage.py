@@ -184,15 +184,22 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(release: Release) -> Iterator[Stage]:
-    """Set a stage up in a namespace of its own, and clear it away."""
+def stage(release: Release, *, destination: str = "") -> Iterator[Stage]:
+    """Set a stage up in a namespace of its own, and clear it away.
+
+    Parameters
+    ----------
+    destination
+        Lines for the end of the destination's configuration.
+    """
     kube = release.kube.within(f"chain-{uuid.uuid4().hex[:8]}")
     kube.fresh()
     authority = trustme.CA()
     servers = []
     for name, password in (("source", SOURCE_PASSWORD), ("destination", DESTINATION_PASSWORD)):
         pair = certificate(authority, f"{name}.{kube.namespace}.svc")
-        pod = DovecotPod(name, release.images["mailsync-dovecot"], {USER: password}, pair)
+        image, extra = release.images["mailsync-dovecot"], {"destination": destination}
+        pod = DovecotPod(name, image, {USER: password}, pair, extra=extra.get(name, ""))
         servers.append(MailServer.deploy(kube, pod, _pem(authority)))
     kube.apply(ca_config_map(_pem(authority)), *(server.password(USER) for server in servers))
     for server in servers:
