@@ -17,12 +17,13 @@ from rich.markup import escape
 
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.job import job_input
+from mailsync_api.process import keep_memory_private
 from mailsync_api.report import Report, Verdict
 from mailsync_api.spec import Accounts, Mode
 from mailsync_syncjob.commandline import manifest_text, worst
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ConfigurationError, EngineError, UsageError, crash_message
-from mailsync_syncjob.job import forbid_core_dumps, stop_on_sigterm
+from mailsync_syncjob.job import stop_on_sigterm
 from mailsync_syncjob.manifests import Manifests, load
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.probecommand import probe
@@ -61,7 +62,7 @@ app.command("probe")(probe)
 
 def main() -> None:
     """Run the command; bad arguments end with 64, everything else as the table of exit codes."""
-    forbid_core_dumps()
+    keep_memory_private()
     try:
         app()
     except SystemExit as error:

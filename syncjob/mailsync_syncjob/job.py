@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from mailsync_syncjob.party import Party
 
 __all__ = [
-    "forbid_core_dumps",
     "main",
     "read_endpoint",
     "read_input",
@@ -59,7 +58,7 @@ _SECRETS_ROOT_ENV: Final = "MAILSYNC_SECRETS_ROOT"
 
 def main() -> None:
     """Run once and end with the run's exit code."""
-    forbid_core_dumps()
+    keep_memory_private()
     clock = Clock()
     stop = Stop(clock)
     stop_on_sigterm(stop)
@@ -290,11 +289,6 @@ def stop_on_sigterm(stop: Stop) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, request)
-
-
-def forbid_core_dumps() -> None:
-    """Keep passwords and mail out of core files."""
-    keep_memory_private()
 
 
 if __name__ == "__main__":

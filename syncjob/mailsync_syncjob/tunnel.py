@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from mailsync_api import names
 from mailsync_api.endpoint import Side, TLSVerify
+from mailsync_api.process import keep_memory_private
 from mailsync_api.tunnel import TunnelInput
 from mailsync_syncjob.clientcert import ClientCertificate
 from mailsync_syncjob.errors import ConfigurationError
-from mailsync_syncjob.job import forbid_core_dumps
 from mailsync_syncjob.tls import make_context
 from mailsync_syncjob.tunnelconfig import TunnelFiles, stunnel_config
 
@@ -35,7 +35,7 @@ PROGRAMS: Final = ("stunnel4", "stunnel")
 
 def main() -> None:
     """Become stunnel, or say why not and wait to be told to end."""
-    forbid_core_dumps()
+    keep_memory_private()
     start(os.environ)
     # The first process of a container hears no signal that it does not ask for.
     wanted_signals = {signal.SIGTERM, signal.SIGINT}

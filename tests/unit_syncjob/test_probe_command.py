@@ -60,7 +60,7 @@ class Command:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     # What concerns the whole process stays out of this one.
-    monkeypatch.setattr(cli, "forbid_core_dumps", lambda: None)
+    monkeypatch.setattr(cli, "keep_memory_private", lambda: None)
     monkeypatch.setattr(probecommand, "stop_on_sigterm", lambda _: None)
     return Command(monkeypatch, capsys)
 
