@@ -27,6 +27,7 @@ __all__ = [
     "ReportLine",
     "SessionLine",
     "SkippedMessage",
+    "Strategy",
     "Totals",
     "Verdict",
     "parse_line",
@@ -57,6 +58,21 @@ class Totals(OpenApiModel):
     """Bytes of the copied messages."""
 
 
+class Strategy(OpenApiModel):
+    """How the work was done: what was chosen, and what the servers made of it."""
+
+    source_connections: Count = 0
+    """Connections to the source at the same time, at most."""
+    destination_connections: Count = 0
+    """Connections to the destination at the same time, at most."""
+    fewer_connections_reason: Annotated[str, Field(max_length=512)] = ""
+    """Why there were no more of them although they were wanted; empty where nobody said no."""
+    storing: Annotated[str, Field(max_length=64)] = ""
+    """How messages were stored; empty where none was."""
+    batch_messages: Count = 0
+    """How many messages were stored with one command, at most."""
+
+
 class Verdict(OpenApiModel):
     """How a run ended, in short: the termination message."""
 
@@ -78,6 +94,8 @@ class Verdict(OpenApiModel):
     """How long it took."""
     dry_run: bool = False
     """Whether nothing was to be changed."""
+    strategy: Strategy | None = None
+    """How the work was done; absent where it did not begin."""
 
     def to_termination_message(self) -> str:
         """Return the verdict as JSON of at most 3 KiB; the message is cut first."""
@@ -87,9 +105,10 @@ class Verdict(OpenApiModel):
             # Escapes may take six characters each, so the cut is by steps, not computed.
             wire["message"] = wire["message"][: len(wire["message"]) * 3 // 4]
             text = json.dumps(wire, separators=(",", ":"))
-        if len(text) > TERMINATION_MESSAGE_BYTES:
-            wire.pop("tls", None)
-            text = json.dumps(wire, separators=(",", ":"))
+        for part in ("strategy", "tls"):
+            if len(text) > TERMINATION_MESSAGE_BYTES:
+                wire.pop(part, None)
+                text = json.dumps(wire, separators=(",", ":"))
         return text
 
 

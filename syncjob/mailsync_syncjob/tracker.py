@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,12 +45,12 @@ class FolderFigures:
     flags_updated: int = 0
     keywords_refused: set[str] = field(default_factory=set)
     done: bool = False
-    in_flight: set[int] = field(default_factory=set)
-    """The UIDs of messages that are being stored."""
     doubted: set[int] = field(default_factory=set)
     """UIDs of messages that were being stored when a connection broke."""
     broke: Counter[int] = field(default_factory=Counter)
     """How often the connection broke while a message was stored alone, by UID."""
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    """Held to change any of it: several workers may be at the folder."""
 
     def compared(
         self, *, messages: int, bytes_total: int, matched: int, matched_bytes: int, extra: int
@@ -92,7 +93,7 @@ class FolderFigures:
 
 
 class Tracker:
-    """Collects figures and says them at most once a second."""
+    """Collects figures and says them at most once a second; safe to use from several threads."""
 
     def __init__(self, clock: Clock, output: Output) -> None:
         self._clock = clock
@@ -100,6 +101,7 @@ class Tracker:
         self._started = clock.monotonic()
         self._said = float("-inf")
         self._samples: deque[tuple[float, int, int]] = deque()
+        self._lock = threading.Lock()
         self.folders: list[FolderFigures] = []
         self.folders_created = 0
 
@@ -110,9 +112,12 @@ class Tracker:
     def tick(self, *, now: bool = False) -> None:
         """Say how far the run is, if it was not said within the last second."""
         moment = self._clock.monotonic()
-        if now or moment - self._said >= _PROGRESS_SECONDS:
-            self._said = moment
-            self._output.progress(self.progress())
+        if not now and moment - self._said < _PROGRESS_SECONDS:
+            return
+        with self._lock:
+            if now or moment - self._said >= _PROGRESS_SECONDS:
+                self._said = moment
+                self._output.progress(self.progress())
 
     @property
     def seconds(self) -> int:

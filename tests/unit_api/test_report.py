@@ -17,6 +17,7 @@ from mailsync_api.report import (
     ProgressLine,
     Report,
     ReportLine,
+    Strategy,
     Verdict,
     parse_line,
     parse_verdict,
@@ -43,6 +44,7 @@ def test_a_verdict_fits_the_termination_message(message: str) -> None:
         reason="CertificateExpired",
         message=message,
         tls=TLSStatus(source=_facts(), destination=_facts()),
+        strategy=Strategy(source_connections=4, fewer_connections_reason="f" * 512),
     )
     text = verdict.to_termination_message()
     assert len(text.encode()) <= TERMINATION_MESSAGE_BYTES

@@ -1,0 +1,232 @@
+"""Both sides of one folder: read at once, and compared."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from mailsync_syncjob.compare import Comparison, Item, compare, look_alikes
+from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
+from mailsync_syncjob.flags import FlagRules
+from mailsync_syncjob.identity import Identity, identify, identify_bare
+from mailsync_syncjob.imap.fetch import FolderChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from mailsync_syncjob.deadline import Stop
+    from mailsync_syncjob.imap.fetch import Body, Metadata
+    from mailsync_syncjob.imap.session import OpenFolder, Session
+    from mailsync_syncjob.watching import FolderWatch
+
+__all__ = ["UNKNOWN", "BothSides", "Compared"]
+
+_T = TypeVar("_T")
+_ATTEMPTS: Final = 4
+_DIGEST_BYTES: Final = 16
+
+UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
+"""Of messages that were read without their headers: there is nothing to compare them with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What both sides of a folder have, and what the destination keeps of flags."""
+
+    comparison: Comparison
+    rules: FlagRules
+    uid_validity: int
+    """Of the source: what its UIDs are worth to another session."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What one side has."""
+
+    items: list[Item]
+    opened: OpenFolder
+
+
+class BothSides:
+    """Reads and compares one folder with the sessions of one worker."""
+
+    def __init__(
+        self, source: Session, destination: Session, *, watch: FolderWatch, stop: Stop
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._watch = watch
+        self._stop = stop
+
+    def compare(
+        self, source_raw: bytes, destination_raw: bytes | None, *, read_only: bool
+    ) -> Compared:
+        """Read both sides and compare them; the folders are selected then.
+
+        Parameters
+        ----------
+        destination_raw
+            None for a folder that does not exist yet, which only a dry run meets.
+        """
+        if destination_raw is None:
+            here = self._read(self._source, source_raw, read_only=True, brief=lambda: True)
+            return self._told(here, Comparison((*here.items,), (), 0), FlagRules(None))
+        here, there = self._read_both(source_raw, destination_raw, read_only=read_only)
+        comparison = compare(here.items, there.items)
+        ours, theirs = look_alikes(comparison)
+        if ours:
+            comparison = compare(
+                *self._at_once(
+                    lambda: _with_digests(self._source, here.items, ours),
+                    lambda: _with_digests(self._destination, there.items, theirs),
+                )
+            )
+        # EXAMINE says that no flags can be changed, which a dry run does not ask about.
+        rules = FlagRules.of(None if read_only else there.opened.permanent_flags)
+        return self._told(here, comparison, rules)
+
+    def _told(self, here: _Listed, comparison: Comparison, rules: FlagRules) -> Compared:
+        self._watch.compared(here.items, comparison)
+        return Compared(comparison, rules, here.opened.uid_validity)
+
+    def _read_both(
+        self, source_raw: bytes, destination_raw: bytes, *, read_only: bool
+    ) -> tuple[_Listed, _Listed]:
+        # With nothing to compare them with, the source's messages need no headers.
+        empty: Future[bool] = Future()
+
+        def told(opened: OpenFolder) -> None:
+            if not empty.done():
+                empty.set_result(opened.exists == 0)
+
+        def there() -> _Listed:
+            try:
+                return self._read(
+                    self._destination,
+                    destination_raw,
+                    read_only=read_only,
+                    brief=lambda: False,
+                    told=told,
+                )
+            except BaseException as error:
+                if not empty.done():
+                    empty.set_exception(error)
+                raise
+
+        ours, theirs = self._at_once(
+            lambda: self._read(self._source, source_raw, read_only=True, brief=empty.result), there
+        )
+        if theirs.items and empty.result():
+            # Somebody has delivered in between.
+            ours = self._read(self._source, source_raw, read_only=True, brief=lambda: False)
+        return ours, theirs
+
+    def _at_once(self, source: Callable[[], _T], destination: Callable[[], _T]) -> tuple[_T, _T]:
+        """Do something on both connections at once, each in a thread of its own."""
+        errors: list[BaseException] = []
+
+        def doing(work: Callable[[], _T], other: Session) -> _T:
+            try:
+                return work()
+            except BaseException as error:
+                errors.append(error)
+                if not isinstance(error, CommandRefusedError):
+                    other.give_up()  # amid an answer, and of no more use
+                raise
+
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="comparing") as pool:
+            ours = pool.submit(doing, source, self._destination)
+            theirs = pool.submit(doing, destination, self._source)
+        if errors:
+            # What one side refused matters less than what made the other one end.
+            raise min(errors, key=lambda error: isinstance(error, CommandRefusedError))
+        return ours.result(), theirs.result()
+
+    def _read(
+        self,
+        session: Session,
+        raw: bytes,
+        *,
+        read_only: bool,
+        brief: Callable[[], bool],
+        told: Callable[[OpenFolder], object] = lambda _: None,
+    ) -> _Listed:
+        """Return a folder's messages; without their headers where ``brief`` says so.
+
+        Parameters
+        ----------
+        told
+            Called when the folder is open.
+        """
+        for attempt in range(_ATTEMPTS):
+            opened = session.open(raw, read_only=read_only)
+            told(opened)
+            try:
+                items = self._items(session, opened.exists, brief=brief())
+            except FolderChanged:
+                continue
+            # Fewer than announced: somebody deletes, or the server does not answer for some.
+            if len(items) == opened.exists or attempt == _ATTEMPTS - 1:
+                self._check_complete(session, opened.exists, listed=len(items))
+                return _Listed(items, opened)
+        raise ProtocolError(
+            f"{session.side}: the folder changes faster than it can be read", side=session.side
+        )
+
+    def _items(self, session: Session, count: int, *, brief: bool) -> list[Item]:
+        items: list[Item] = []
+        bare: dict[int, int] = {}
+        read = session.reader.brief if brief else session.reader.metadata
+        interned: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
+        for window in read(count):
+            self._stop.check()
+            for one in window:
+                identity = UNKNOWN if brief else identify(one.header)
+                if not brief and identity.bare:
+                    bare[one.uid] = len(items)
+                items.append(_item(one, identity, interned.setdefault(one.flags, one.flags)))
+            self._watch.tick()
+        for uid, header in (session.reader.headers(list(bare)) if bare else {}).items():
+            if uid in bare:
+                old = items[bare[uid]]
+                items[bare[uid]] = Item(
+                    old.uid, old.size, old.date, old.flags, identify_bare(header)
+                )
+        return items
+
+    def _check_complete(self, session: Session, exists: int, *, listed: int) -> None:
+        if listed == exists:
+            return
+        if session is self._destination:
+            # Whatever it hides would be copied again.
+            raise ProtocolError(
+                f"{session.side}: of {exists} messages in {self._watch.destination} the server "
+                f"lists only {listed}",
+                side=session.side,
+            )
+        self._watch.unlisted(exists - listed)
+
+
+def _with_digests(session: Session, items: Sequence[Item], uids: Collection[int]) -> list[Item]:
+    """Return the items, those of these UIDs with digests; the folder is selected."""
+    digests: dict[int, bytes] = {}
+    # What the server refuses in company is asked for alone.
+    for wanted in (sorted(uids), *([uid] for uid in sorted(uids))):
+        if wanted[0] not in digests:
+            with suppress(CommandRefusedError):
+                digests |= {body.uid: _digest(body) for body in session.reader.bodies(wanted)}
+    return [replace(i, digest=digests[i.uid]) if i.uid in digests else i for i in items]
+
+
+def _digest(body: Body) -> bytes:
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    for chunk in body.chunks():
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _item(one: Metadata, identity: Identity, flags: tuple[bytes, ...]) -> Item:
+    return Item(one.uid, one.size, one.date, flags, identity)

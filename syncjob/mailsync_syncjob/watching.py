@@ -1,0 +1,159 @@
+"""Who follows the work on a folder: its figures, and what was under way when a connection broke."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mailsync_api.report import SkippedMessage
+from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
+from mailsync_syncjob.texts import sanitise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mailsync_syncjob.compare import Comparison, Item
+    from mailsync_syncjob.errors import ConnectionLostError
+    from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.tracker import FolderFigures, Tracker
+
+__all__ = ["FolderWatch"]
+
+_MOST_BROKEN: Final = 3
+_MOST_NAMED: Final = 1000
+
+
+class FolderWatch:
+    """One worker's view of a folder; implements ``copier.Watch``.
+
+    The figures are shared by all workers that are at the folder. What is in flight is not: it is on
+    this worker's connection.
+
+    Attributes
+    ----------
+    dealt_with
+        Messages that this worker has copied or given up.
+    """
+
+    def __init__(self, figures: FolderFigures, tracker: Tracker) -> None:
+        self._figures = figures
+        self._tracker = tracker
+        self._in_flight: set[int] = set()
+        self.dealt_with = 0
+
+    @property
+    def destination(self) -> str:
+        """The destination folder's name for people."""
+        return self._figures.destination
+
+    def tick(self) -> None:
+        """Say how far the run is, if it is time to."""
+        self._tracker.tick()
+
+    def compared(self, here: Sequence[Item], comparison: Comparison) -> None:
+        """Take the result of a comparison."""
+        matched = [item for item, _ in comparison.matched]
+        with self._figures.lock:
+            self._figures.compared(
+                messages=len(here) + len(self._figures.skipped.keys() - {i.uid for i in here}),
+                bytes_total=sum(item.size for item in here),
+                matched=len(matched),
+                matched_bytes=sum(item.size for item in matched),
+                extra=comparison.extra,
+            )
+        self._tracker.tick()
+
+    def unlisted(self, count: int) -> None:
+        """Take note that the source does not list so many of its messages."""
+        for number in range(count):
+            self._skip(("unlisted", number), uid=0, size=0, reason="the source does not list it")
+
+    # --- copying; the methods of copier.Watch
+
+    def suspected(self, item: Item) -> bool:
+        """Whether a connection broke at this message, alone or with others."""
+        return item.uid in self._figures.doubted
+
+    def storing(self, item: Item, *, alone: bool = True) -> None:
+        """Remember a message in case that the connection breaks at it."""
+        if alone:
+            self._in_flight.clear()
+        self._in_flight.add(item.uid)
+
+    def copied(self, item: Item, size: int) -> None:  # noqa: ARG002  what the source counts is told
+        """Count a message that is stored."""
+        self._in_flight.discard(item.uid)
+        self.dealt_with += 1
+        with self._figures.lock:
+            self._figures.copied += 1
+            self._figures.copied_bytes += item.size
+        self._tracker.tick()
+
+    def skipped(self, item: Item, reason: str) -> None:
+        """Note a message that cannot be copied."""
+        self._skip(item.uid, uid=item.uid, size=item.size, reason=reason)
+        self._tracker.tick()
+
+    def vanished(self, item: Item) -> None:
+        """Leave out a message that was deleted at the source meanwhile."""
+        with self._figures.lock:
+            self._figures.messages -= 1
+            if self._figures.bytes_total is not None:
+                self._figures.bytes_total -= item.size
+
+    def keywords_refused(self, keywords: Sequence[bytes]) -> None:
+        """Note keywords that the destination does not keep."""
+        with self._figures.lock:
+            self._figures.keywords_refused.update(sanitise(word) for word in keywords)
+
+    def flags_updated(self, count: int) -> None:
+        """Count messages that got flags in addition."""
+        with self._figures.lock:
+            self._figures.flags_updated += count
+        self._tracker.tick()
+
+    def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
+        self._in_flight.discard(uid)
+        self.dealt_with += 1
+        with self._figures.lock:
+            self._figures.skipped[key] = SkippedMessage(
+                folder=self._figures.source, uid=uid, size=size, reason=reason
+            )
+
+    # --- afterwards
+
+    def blame(self, error: ConnectionLostError) -> None:
+        """Remember what was being stored when a connection broke.
+
+        One message at which it has broken too often is skipped, so that others can still be copied:
+        some servers hang up on what they cannot store instead of refusing it. Of several it is not
+        known which it was, so that they are stored singly from now on.
+        """
+        in_flight = frozenset(self._in_flight)
+        self._in_flight.clear()
+        if isinstance(error, FolderGoneError):
+            return
+        with self._figures.lock:
+            self._figures.doubted |= in_flight
+            if len(in_flight) != 1:
+                return
+            (uid,) = in_flight
+            self._figures.broke[uid] += 1
+            broken = self._figures.broke[uid]
+        if broken >= _MOST_BROKEN:
+            reason = f"the connection broke each time that it was stored: {error.message}"
+            self._skip(uid, uid=uid, size=0, reason=reason)
+
+    def name_skipped(self, source: Session) -> None:
+        """Add the Message-IDs of skipped messages, by which their senders know them."""
+        with self._figures.lock:
+            uids = [m.uid for m in self._figures.skipped.values() if m.uid and m.message_id is None]
+        try:
+            headers = source.reader.message_ids(uids[:_MOST_NAMED])
+        except CommandRefusedError:
+            return  # a source that cannot send a message may not send its header either
+        with self._figures.lock:
+            for key, message in self._figures.skipped.items():
+                if message.uid in headers:
+                    _, _, value = headers[message.uid].partition(b":")
+                    named = message.model_copy(update={"message_id": sanitise(value)})
+                    self._figures.skipped[key] = named
