@@ -43,7 +43,7 @@ test: venv ## all tests (SKIP=cluster,servers leaves groups out by name)
 	@$(RUN) tests.run --skip "$(SKIP)"
 
 bench: venv ## timings beside peers, as ratios
-	$(RUN) tests.bench
+	$(RUN) tests.bench $(ARGS)
 
 clean: ## remove what was built in the checkout
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

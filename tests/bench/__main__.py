@@ -1,186 +1,138 @@
 """``make bench``: the engine beside its peers, alternating in one run, as ratios.
 
-Timing is never asserted: the table is for people, and ratios of one run carry from machine to
+Timing is never asserted: the tables are for people, and ratios of one run carry from machine to
 machine where seconds do not.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.corpus import Sizes, corpus
-from tests.bench.peers import Peer, Task, peers
+from tests.bench.corpus import Mailbox
+from tests.bench.measure import Sources, measure, profile, settings
+from tests.bench.peers import Peer, tool
+from tests.bench.profiles import Profile
+from tests.bench.tables import machine, replaced, table
+from tests.bench.variants import SETS, VARIANTS, Variant
 from tests.cluster.shell import ToolingError, say, step
-from tests.support.checker import compare_mailboxes, count_messages
-from tests.support.dovecot import HOST, Dovecot, Settings, run_dovecot
-from tests.support.engine import Account
-from tests.support.mailbox import load
-from tests.support.memory import watched_memory
-
-_PASSWORD = "bench"
-_SOURCE_USER = "source"
-
-
-@dataclass
-class Figures:
-    """What one tool's runs gave."""
-
-    first: list[float] = field(default_factory=list)
-    again: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
-    exact: str = ""
+from tests.support.dovecot import run_dovecot
 
 
 def main() -> int:
-    """Run the benchmark and print a Markdown table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=main.__doc__)
-    parser.add_argument("--messages", type=int, default=5000, help="in the mailbox (%(default)s)")
-    parser.add_argument("--median", type=float, default=Sizes().median, help="bytes (%(default)s)")
-    parser.add_argument("--runs", type=int, default=3, help="of each tool (%(default)s)")
-    parser.add_argument("--tls", action="store_true", help="on both sides, instead of clear text")
-    parser.add_argument(
-        "--mask", default="", help="capabilities that the destination does not announce"
-    )
-    parser.add_argument("--tools", default="", help="comma-separated; all by default")
-    options = parser.parse_args()
+    """Measure, and print a Markdown table for each variant."""
+    options = _parser().parse_args()
     try:
-        print(_bench(options))
-    except ToolingError as error:
+        if options.list:
+            print(_listed())
+        else:
+            _bench(options)
+    except (ToolingError, ValueError) as error:
         say(f"error: {error}")
         return 1
     return 0
 
 
-def _bench(options: argparse.Namespace) -> str:
-    names = [name for name in options.tools.split(",") if name]
-    tools = [tool for tool in peers(os.environ) if not names or tool.name in names]
-    # An account for each copy: each starts at an empty destination.
-    users = [f"{tool.name}{run}" for run in range(options.runs) for tool in tools]
-    masked = tuple(word for word in options.mask.split(",") if word)
-    with (
-        run_dovecot(_settings(_SOURCE_USER)) as source,
-        run_dovecot(_settings(*users, masked=masked)) as destination,
-    ):
-        sizes = Sizes(median=options.median)
-        size = sum(len(one.body) for one in corpus(count=options.messages, sizes=sizes))
-        with step(f"a mailbox of {options.messages} messages, {size / 1e6:.0f} MB"):
-            _fill(source, count=options.messages, sizes=sizes)
-        figures = {tool.name: Figures() for tool in tools}
-        for run in range(options.runs):
-            for tool in tools:
-                with tempfile.TemporaryDirectory() as folder, step(f"run {run + 1}: {tool.name}"):
-                    user = f"{tool.name}{run}"
-                    task = _task(Path(folder), source, destination, user, tls=options.tls)
-                    _measure(tool, task, figures[tool.name])
-                    figures[tool.name].exact = _verdict(source, destination, user)
-    return _table(options, figures, size=size)
-
-
-def _fill(source: Dovecot, *, count: int, sizes: Sizes) -> None:
-    """Load the mailbox, in a process of its own, which gives its memory back."""
-
-    def work() -> None:
-        with source.login(_SOURCE_USER, _PASSWORD) as session:
-            load(session, corpus(count=count, sizes=sizes))
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    if process.exitcode != 0:
-        raise ToolingError(f"the mailbox could not be loaded into {source.host}:{source.port}")
-
-
-def _settings(*users: str, masked: Sequence[str] = ()) -> Settings:
-    # mbsync looks for the address it connects to in the common name, which is the first of these.
-    return Settings(
-        users=dict.fromkeys(users, _PASSWORD),
-        names=(HOST, "localhost"),
-        clear_text_logins=True,
-        mail_location="maildir",
-        masked=tuple(masked),
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=main.__doc__)
+    add = parser.add_argument
+    add("--list", action="store_true", help="show the variants and sets, and measure nothing")
+    add("--set", choices=SETS, default="full", help="of variants (%(default)s)")
+    add("--variants", type=_words, help="comma-separated, instead of a set")
+    add("--runs", type=int, default=3, help="of each tool (%(default)s)")
+    add("--write", type=Path, metavar="PAGE", help="put the tables into this page too")
+    add("--profile", type=Path, metavar="FOLDER", help="keep profiles of the engine there as well")
+    group = parser.add_argument_group("instead of what the variants say")
+    group.add_argument("--tools", type=_words, help="comma-separated, as --list shows them")
+    group.add_argument("--messages", type=int, help="in the mailbox")
+    group.add_argument("--median", type=float, help="of the sizes, bytes")
+    group.add_argument("--tls", action=argparse.BooleanOptionalAction, help="on both sides")
+    group.add_argument("--milliseconds", type=float, help="the round trip to each side")
+    group.add_argument(
+        "--mask", type=_words, help="capabilities that the destination does not announce"
     )
-
-
-def _task(folder: Path, source: Dovecot, destination: Dovecot, user: str, *, tls: bool) -> Task:
-    mode = "Implicit" if tls else "None"
-    return Task(
-        folder,
-        Account.at(source, _SOURCE_USER, _PASSWORD, mode=mode),
-        Account.at(destination, user, _PASSWORD, mode=mode),
-        destination,
+    group.add_argument(
+        "--again", action=argparse.BooleanOptionalAction, help="a second run of each, nothing new"
     )
+    return parser
 
 
-def _measure(tool: Peer, task: Task, figures: Figures) -> None:
-    seconds, memory = _run(tool, task)
-    figures.first.append(seconds)
-    figures.memory.append(memory)
-    figures.again.append(_run(tool, task)[0])
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
 
 
-def _run(tool: Peer, task: Task) -> tuple[float, float]:
-    """Return the seconds it took and the most memory it had, in MiB."""
-    command, environment = tool.prepare(task)
-    with tempfile.TemporaryFile() as output:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            command, env=dict(environment), stdout=output, stderr=subprocess.STDOUT
-        )
-        with watched_memory(process.pid) as peak:
-            process.wait()
-            seconds = time.monotonic() - began
-        if process.returncode not in tool.accepted:
-            output.seek(0)
-            said = output.read()[-2000:].decode("utf-8", "replace")
-            raise ToolingError(f"{tool.name} ended with {process.returncode}: {said}")
-    return seconds, peak.mib
-
-
-def _verdict(source: Dovecot, destination: Dovecot, user: str) -> str:
-    """Return what the independent checker says of the copy."""
-    with (
-        source.login(_SOURCE_USER, _PASSWORD) as here,
-        destination.login(user, _PASSWORD) as there,
-    ):
-        differences = compare_mailboxes(here, there)
-        missing = count_messages(here) - count_messages(there)
-    return "yes" if not differences else f"no: {len(differences)} differences, {missing} missing"
-
-
-def _table(options: argparse.Namespace, figures: dict[str, Figures], *, size: int) -> str:
-    ours = next(iter(figures.values()))
-    base, base_again = statistics.median(ours.first), statistics.median(ours.again)
-    rows = [
-        f"| {name} | {statistics.median(one.first):.2f} | {statistics.median(one.first) / base:.1f}"
-        f" | {statistics.median(one.again):.2f} | {statistics.median(one.again) / base_again:.1f}"
-        f" | {statistics.median(one.memory):.0f} | {one.exact} |"
-        for name, one in figures.items()
+def _listed() -> str:
+    lines = [
+        f"{name}: {variant.title}; {', '.join(variant.tools)}; {variant.minutes:g} min"
+        for name, variant in VARIANTS.items()
     ]
-    masked = f", destination without {options.mask}" if options.mask else ""
-    load_average = os.getloadavg()[2]
-    return "\n".join(
-        [
-            f"{options.messages} messages, {size / 1e6:.0f} MB, "
-            f"{'TLS' if options.tls else 'clear text'} on both sides{masked}, loopback, maildir, "
-            f"median of {options.runs} runs; {os.cpu_count()} cores with a load of "
-            f"{load_average:.1f} in the last 15 minutes, Python {platform.python_version()}.",
-            "",
-            "| tool | first copy, s | ratio | again, s | ratio | memory, MiB | identical |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
-        ]
+    for name, members in SETS.items():
+        lines.append(f"--set {name} ({_minutes(members):g} min): {', '.join(members)}")
+    return "\n".join(lines)
+
+
+def _minutes(names: tuple[str, ...]) -> float:
+    return sum(VARIANTS[name].minutes for name in names)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    names = options.variants or SETS[options.set]
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise ToolingError(f"no variants: {', '.join(unknown)}; --list shows those there are")
+    variants = [_changed(VARIANTS[name], options) for name in names]
+    say(f"{len(variants)} variants, {options.runs} runs: about {_minutes(names):g} min with all "
+        "tools and three runs")  # fmt: skip
+    tools = {variant.name: _tools(variant) for variant in variants}
+    each = dict.fromkeys(variant.mailbox for variant in variants)
+    mailboxes = {mailbox: f"source{number}" for number, mailbox in enumerate(each)}
+    _result(options, "machine", f"{machine()}; load {os.getloadavg()[2]:.1f} before.")
+    with run_dovecot(settings(*mailboxes.values())) as server:
+        sources = Sources(server, mailboxes)
+        for variant in variants:
+            with step(variant.title):
+                figures = measure(variant, tools[variant.name], sources, runs=options.runs)
+            _result(options, variant.name, table(variant, figures, runs=options.runs))
+            if options.profile is not None:
+                ours = next(each for each in tools[variant.name] if each.copies)
+                files = profile(variant, ours, sources, folder=options.profile)
+                for title, path in files.items():
+                    with path.open(encoding="utf-8") as lines:
+                        print(f"{path}, {title}. {Profile.of(lines).table()}\n", flush=True)
+
+
+def _changed(variant: Variant, options: argparse.Namespace) -> Variant:
+    given = {
+        "tools": options.tools,
+        "tls": options.tls,
+        "milliseconds": options.milliseconds,
+        "masked": options.mask,
+        "again": options.again,
+    }
+    sizes = {"messages": options.messages, "median": options.median}
+    mailbox: Mailbox = replace(
+        variant.mailbox, **{name: value for name, value in sizes.items() if value is not None}
     )
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(variant, mailbox=mailbox, **changed)
+
+
+def _tools(variant: Variant) -> list[Peer]:
+    found = {text: tool(text, os.environ) for text in variant.tools}
+    for text in (text for text, each in found.items() if each is None):
+        say(f"{variant.name}: without {text}, as IMAPSYNC=/path/to/imapsync is not given")
+    return [each for each in found.values() if each is not None]
+
+
+def _result(options: argparse.Namespace, name: str, text: str) -> None:
+    """Print a result as soon as it is there, and put it into the page."""
+    print(f"{text}\n", flush=True)
+    if options.write is not None:
+        page = options.write.read_text(encoding="utf-8")
+        options.write.write_text(replaced(page, name, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

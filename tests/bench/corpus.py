@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.support.mailbox import Message
 
-__all__ = ["Sizes", "corpus"]
+__all__ = ["Mailbox", "corpus"]
 
 _FOLDERS: Final = (
     *(("INBOX",), ("Sent",), ("Archive",)),
@@ -22,30 +22,43 @@ _LINE: Final = 76
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """Log-normal sizes of bodies in bytes."""
+class Mailbox:
+    """How many messages in six folders, and log-normal sizes of their bodies in bytes.
 
+    Attributes
+    ----------
+    extra
+        The size of one more message; none by default.
+    """
+
+    messages: int = 5000
     median: float = 5700.0
     sigma: float = 1.52
     most: int = 4_000_000
+    extra: int = 0
 
 
-def corpus(*, count: int, sizes: Sizes | None = None, seed: int = 7) -> Iterator[Message]:
-    """Yield so many messages in six folders; with the default sizes 19 KB each on average."""
-    sizes = sizes or Sizes()
+def corpus(mailbox: Mailbox, *, seed: int = 7) -> Iterator[Message]:
+    """Yield the messages; with the default sizes 19 KB each on average."""
     rng = random.Random(seed)  # noqa: S311  the same for the same seed is the point
     text = rng.randbytes(1 << 20).hex().encode("ascii")
-    for number in range(count):
-        size = min(int(rng.lognormvariate(0.0, sizes.sigma) * sizes.median), sizes.most)
-        date = datetime(2015, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(300_000_000))
-        head = (
-            f"Message-ID: <{number}.{seed}@bench.example.org>\r\n"
-            f"Date: {date:%a, %d %b %Y %H:%M:%S %z}\r\n"
-            f"From: Sender {number % 97} <sender{number % 97}@example.org>\r\n"
-            f"To: Alice <alice@example.org>\r\nSubject: message {number}\r\n\r\n"
-        ).encode("ascii")
+    for number in range(mailbox.messages):
+        size = int(rng.lognormvariate(0.0, mailbox.sigma) * mailbox.median)
         (path,) = rng.choices(_FOLDERS, _SHARES)
-        yield Message(path, head + _lines(text, rng, size), rng.choice(_FLAGS), date)
+        yield _message(number, path, rng, _lines(text, rng, min(size, mailbox.most)))
+    if mailbox.extra:
+        yield _message(mailbox.messages, ("INBOX",), rng, _lines(text, rng, mailbox.extra))
+
+
+def _message(number: int, path: tuple[str, ...], rng: random.Random, body: bytes) -> Message:
+    date = datetime(2015, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(300_000_000))
+    head = (
+        f"Message-ID: <{number}@bench.example.org>\r\n"
+        f"Date: {date:%a, %d %b %Y %H:%M:%S %z}\r\n"
+        f"From: Sender {number % 97} <sender{number % 97}@example.org>\r\n"
+        f"To: Alice <alice@example.org>\r\nSubject: message {number}\r\n\r\n"
+    ).encode("ascii")
+    return Message(path, head + body, rng.choice(_FLAGS), date)
 
 
 def _lines(text: bytes, rng: random.Random, size: int) -> bytes:

@@ -113,8 +113,10 @@ class _End(asyncio.Protocol):
             return  # called again when it is there
         while self._under_way and self._under_way[0][0] <= self._loop.time():
             _, work = self._under_way.popleft()
-            if not there.is_closing():
-                work(there)
+            # An end that is gone already needs to be told nothing.
+            with suppress(OSError):
+                if not there.is_closing():
+                    work(there)
         if self._under_way:
             self._loop.call_at(self._under_way[0][0], self.arrived)
 

@@ -1,18 +1,25 @@
-"""The tools that are timed: each is a command line that copies one account to another."""
+"""The tools that are timed: each is a command line that copies one account to another.
+
+They are written ``NAME[:CONNECTIONS][@RUNS]``: ``mailsync:4``, ``bound:2``, ``offlineimap@1``.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+from mailsync_api.job import JobInput
 from tests.cluster.packages import ensure
+from tests.cluster.shell import ToolingError
 from tests.support.dovecot import Dovecot
 from tests.support.engine import Account, Engine
 
-__all__ = ["Peer", "Task", "peers"]
+__all__ = ["Peer", "Task", "tool"]
 
 _IMAPSYNC_PACKAGES = (
     *("libmail-imapclient-perl", "libencode-imaputf7-perl", "libfile-copy-recursive-perl"),
@@ -58,27 +65,88 @@ class Peer:
         Writes what the tool reads and returns its command line and environment.
     accepted
         Exit codes of a run that did its work.
+    times_itself
+        Whether the seconds are what it prints, because it prepares much more than it does.
+    copies
+        Whether it copies at all.
+    runs
+        How often it runs at most.
     """
 
     name: str
     prepare: Callable[[Task], tuple[list[str], Mapping[str, str]]]
     accepted: frozenset[int] = frozenset({0})
+    times_itself: bool = False
+    copies: bool = True
+    runs: int | None = None
 
 
-def peers(environment: Mapping[str, str]) -> list[Peer]:
-    """Return the engine and what it is measured against; imapsync where ``IMAPSYNC`` names it."""
-    ensure("isync")
-    found = [Peer("mailsync", _mailsync), Peer("mbsync", _mbsync), Peer("doveadm", _doveadm)]
-    script = environment.get("IMAPSYNC", "")
-    if script:
-        ensure(*_IMAPSYNC_PACKAGES)
-        found.append(Peer("imapsync", lambda task: _imapsync(script, task)))
-    return found
+def tool(text: str, environment: Mapping[str, str]) -> Peer | None:
+    """Return what is written like this; None for imapsync where ``IMAPSYNC`` does not name it.
+
+    Raises
+    ------
+    ToolingError
+        It is written like nothing there is, or cannot be installed.
+    """
+    words, _, runs = text.partition("@")
+    name, _, connections = words.partition(":")
+    found = _TOOLS.get(name)
+    if found is None:
+        raise ToolingError(f"{text!r} is no tool: there are {', '.join(_TOOLS)}")
+    if name == "imapsync" and not environment.get("IMAPSYNC"):
+        return None
+    packages = _PACKAGES.get(name)
+    if packages:
+        ensure(*packages)
+    peer = found(int(connections or 1))
+    return replace(peer, runs=int(runs)) if runs else peer
 
 
-def _mailsync(task: Task) -> tuple[list[str], Mapping[str, str]]:
-    engine = Engine(task.folder, task.source, task.destination)
-    return [sys.executable, "-m", "mailsync_syncjob.job"], engine.environment
+def _plural(connections: int) -> str:
+    return "1 connection" if connections == 1 else f"{connections} connections"
+
+
+def _start() -> Peer:
+    """Return Python's start with the engine's imports, which is a part of each of its runs."""
+    code = "import mailsync_syncjob.job"
+    return Peer(
+        "start-up alone", lambda _: ([sys.executable, "-c", code], os.environ), copies=False
+    )
+
+
+def _mailsync(connections: int) -> Peer:
+    def prepare(task: Task) -> tuple[list[str], Mapping[str, str]]:
+        engine = Engine(task.folder, task.source, task.destination, **_job(connections))
+        return [sys.executable, "-m", "mailsync_syncjob.job"], engine.environment
+
+    return Peer(f"mailsync, {_plural(connections)}", prepare)
+
+
+def _job(connections: int) -> dict[str, object]:
+    return {"connections": connections} if "connections" in JobInput.model_fields else {}
+
+
+def _bound(connections: int) -> Peer:
+    """Return the raw bound, which times its storing alone."""
+
+    def prepare(task: Task) -> tuple[list[str], Mapping[str, str]]:
+        sides = {"source": task.source, "destination": task.destination}
+        text = {
+            side: {
+                "host": account.host,
+                "port": account.port,
+                "user": account.user,
+                "password": account.password,
+                "ca_pem": "" if task.clear else account.ca_pem,
+            }
+            for side, account in sides.items()
+        }
+        path = task.folder / "task.json"
+        path.write_text(json.dumps({**text, "connections": connections}), encoding="utf-8")
+        return [sys.executable, "-m", "tests.bench.bound", str(path)], os.environ
+
+    return Peer(f"raw bound, {_plural(connections)}", prepare, times_itself=True)
 
 
 def _mbsync(task: Task) -> tuple[list[str], Mapping[str, str]]:
@@ -123,7 +191,8 @@ def _doveadm(task: Task) -> tuple[list[str], Mapping[str, str]]:
         "mail_prefetch_count": "20",
     }
     if not task.clear:
-        authority = _ca(task.folder, "source", task.source)
+        # It has put on the mail user's rights by the time it reads this.
+        authority = _ca(task.destination_server.directory, "source", task.source)
         options |= {"imapc_ssl": "imaps", "ssl_client_ca_file": str(authority)}
     command = ["/usr/bin/doveadm", "-c", str(task.destination_server.configuration)]
     for name, value in options.items():
@@ -131,8 +200,47 @@ def _doveadm(task: Task) -> tuple[list[str], Mapping[str, str]]:
     return [*command, "backup", "-R", "-u", task.destination.user, "imapc:"], os.environ
 
 
-def _imapsync(script: str, task: Task) -> tuple[list[str], Mapping[str, str]]:
-    command = ["perl", script, "--nolog", "--noreleasecheck", "--tmpdir", str(task.folder)]
+def _offlineimap(task: Task) -> tuple[list[str], Mapping[str, str]]:
+    text = f"""[general]
+accounts = bench
+ui = quiet
+metadata = {task.folder}/metadata
+
+[Account bench]
+localrepository = destination
+remoterepository = source
+
+"""
+    for name, account in (("destination", task.destination), ("source", task.source)):
+        password = task.folder / f"{name}.password"
+        password.write_text(f"{account.password}\n", encoding="utf-8")
+        text += f"""[Repository {name}]
+type = IMAP
+remotehost = {account.host}
+remoteport = {account.port}
+remoteuser = {account.user}
+remotepassfile = {password}
+auth_mechanisms = PLAIN
+ssl = {"no" if task.clear else "yes"}
+starttls = no
+sslcacertfile = {_ca(task.folder, name, account)}
+{"readonly = True" if name == "source" else ""}
+
+"""
+    configuration = task.folder / "offlineimaprc"
+    configuration.write_text(text, encoding="utf-8")
+    return ["offlineimap", "-o", "-c", str(configuration)], os.environ
+
+
+def _imapsync(task: Task) -> tuple[list[str], Mapping[str, str]]:
+    command = [
+        "perl",
+        os.environ["IMAPSYNC"],
+        "--nolog",
+        "--noreleasecheck",
+        "--tmpdir",
+        str(task.folder),
+    ]
     command += ["--noemailreport1", "--noemailreport2"]
     for number, account in ((1, task.source), (2, task.destination)):
         password = task.folder / f"password{number}"
@@ -149,3 +257,19 @@ def _ca(folder: Path, name: str, account: Account) -> Path:
     path = folder / f"{name}.pem"
     path.write_text(account.ca_pem, encoding="utf-8")
     return path
+
+
+_TOOLS: Final[Mapping[str, Callable[[int], Peer]]] = {
+    "start": lambda _: _start(),
+    "mailsync": _mailsync,
+    "bound": _bound,
+    "mbsync": lambda _: Peer("mbsync", _mbsync),
+    "doveadm": lambda _: Peer("doveadm backup", _doveadm),
+    "offlineimap": lambda _: Peer("offlineimap", _offlineimap),
+    "imapsync": lambda _: Peer("imapsync", _imapsync),
+}
+_PACKAGES: Final = {
+    "mbsync": ("isync",),
+    "offlineimap": ("offlineimap3",),
+    "imapsync": _IMAPSYNC_PACKAGES,
+}

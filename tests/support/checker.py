@@ -18,9 +18,16 @@ from tests.support.imap import layout, quote, run
 
 if TYPE_CHECKING:
     import imaplib
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["Difference", "Found", "compare_mailboxes", "count_messages", "read_mailbox"]
+__all__ = [
+    "Difference",
+    "Found",
+    "compare_found",
+    "compare_mailboxes",
+    "count_messages",
+    "read_mailbox",
+]
 
 _WINDOW = 100
 _FETCH = re.compile(rb"\* \d+ FETCH \((.*?) ?BODY\[\] (?:\{(\d+)\}\r\n|(\"\"|NIL))", re.DOTALL)
@@ -64,7 +71,13 @@ def count_messages(session: imaplib.IMAP4) -> int:
 
 def compare_mailboxes(source: imaplib.IMAP4, destination: imaplib.IMAP4) -> list[Difference]:
     """Return all differences; an empty list means that the mailboxes are the same."""
-    here, there = read_mailbox(source), read_mailbox(destination)
+    return compare_found(read_mailbox(source), read_mailbox(destination))
+
+
+def compare_found(
+    here: Mapping[tuple[str, ...], list[Found]], there: Mapping[tuple[str, ...], list[Found]]
+) -> list[Difference]:
+    """Return all differences between what was read of a source and of a destination."""
     differences: list[Difference] = []
     for path in sorted(here.keys() | there.keys()):
         name = "/".join(path)

@@ -1,0 +1,117 @@
+"""Figures as Markdown, and where they stand in a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.bench.measure import Figures
+from tests.bench.variants import Variant
+
+__all__ = ["machine", "replaced", "table"]
+
+_VERSIONS: Final = (
+    *(("Dovecot", ("dovecot", "--version")), ("mbsync", ("mbsync", "--version"))),
+    ("offlineimap", ("offlineimap", "--version")),
+)
+
+
+def table(variant: Variant, figures: Sequence[Figures], *, runs: int) -> str:
+    """Return what was measured: conditions, a row for each tool, what is to be read from it."""
+    ours = next(one for one in figures if one.copies)
+    lines = [
+        f"{variant.title}: {_conditions(variant, runs=runs)}.",
+        "",
+        "| tool | first copy, s | ratio | again, s | ratio | memory, MiB | identical |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(one, ours) for one in figures),
+    ]
+    start = next((one for one in figures if not one.copies), None)
+    if start is not None:
+        lines += ["", _above(start, ours)]
+    return "\n".join(lines)
+
+
+def _conditions(variant: Variant, *, runs: int) -> str:
+    mailbox = variant.mailbox
+    words = [f"{mailbox.messages} messages"]
+    if not mailbox.sigma:
+        words[0] += f" of {mailbox.median / 1000:.3g} KB"
+    if mailbox.extra:
+        words.append(f"one more of {mailbox.extra / 1e6:.0f} MB")
+    words.append("TLS" if variant.tls else "clear text")
+    if variant.milliseconds:
+        words.append(f"{variant.milliseconds:g} ms to each side")
+    if variant.masked:
+        words.append(f"destination without {' and '.join(variant.masked)}")
+    load = os.getloadavg()
+    words.append(f"median of {runs} runs, load {load[0]:.1f} afterwards")
+    return ", ".join(words)
+
+
+def _row(one: Figures, ours: Figures) -> str:
+    cells = [one.name + (f" ({len(one.first)} run)" if len(one.first) < len(ours.first) else "")]
+    for mine, theirs in ((one.first, ours.first), (one.again, ours.again)):
+        if not mine:
+            cells += ["", ""]
+            continue
+        seconds = statistics.median(mine)
+        ratio = f"{seconds / statistics.median(theirs):.2f}" if one.copies and theirs else ""
+        cells += [f"{seconds:.2f}", ratio]
+    cells += [f"{statistics.median(one.memory):.0f}", one.exact]
+    return f"| {' | '.join(cells)} |"
+
+
+def _above(start: Figures, ours: Figures) -> str:
+    seconds = statistics.median(start.first)
+    words = [f"first copy {statistics.median(ours.first) - seconds:.2f} s"]
+    if ours.again:
+        words.append(f"again {statistics.median(ours.again) - seconds:.2f} s")
+    memory = statistics.median(ours.memory) - statistics.median(start.memory)
+    words.append(f"memory {memory:.0f} MiB")
+    return f"Above start-up alone, {ours.name}: {', '.join(words)}."
+
+
+def machine() -> str:
+    """Return what it was measured on, and with."""
+    cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    words = [
+        f"{cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores",
+        f"Linux {platform.release()}",
+        f"Python {platform.python_version()}",
+        *(f"{name} {found}" for name, command in _VERSIONS if (found := _version(command))),
+    ]
+    if os.environ.get("IMAPSYNC"):
+        words.append(f"imapsync {_version(('perl', os.environ['IMAPSYNC'], '--version'))}")
+    return ", ".join(words)
+
+
+def _version(command: Sequence[str]) -> str:
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except FileNotFoundError:
+        return ""
+    found = re.search(r"\d+(\.\d+)+", result.stdout + result.stderr)
+    return found[0] if found else ""
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """Return a page with this text between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->``.
+
+    Raises
+    ------
+    ValueError
+        The page has no such place.
+    """
+    begin, end = f"<!-- bench: {name} -->", "<!-- bench: end -->"
+    head, found, rest = page.partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"no place for {name}: it is what stands between {begin} and {end}")
+    return f"{head}{begin}\n{text}\n{end}{tail}"
