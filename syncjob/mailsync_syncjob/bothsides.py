@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mailsync_syncjob.compare import Comparison, Item, compare, look_alikes
+from mailsync_syncjob.compare import Comparison, compare, look_alikes
 from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
 from mailsync_syncjob.flags import FlagRules
 from mailsync_syncjob.identity import Identity, identify, identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
+from mailsync_syncjob.listing import BODY_DIGEST_BYTES, Listing, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable
 
     from mailsync_syncjob.deadline import Stop
-    from mailsync_syncjob.imap.fetch import Body, Metadata
+    from mailsync_syncjob.imap.fetch import Body
     from mailsync_syncjob.imap.session import OpenFolder, Session
     from mailsync_syncjob.watching import FolderWatch
 
@@ -26,7 +28,7 @@ __all__ = ["UNKNOWN", "BothSides", "Compared"]
 
 _T = TypeVar("_T")
 _ATTEMPTS: Final = 4
-_DIGEST_BYTES: Final = 16
+_AT_A_TIME: Final = 500
 
 UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
 """Of messages that were read without their headers: there is nothing to compare them with."""
@@ -46,7 +48,7 @@ class Compared:
 class _Listed:
     """What one side has."""
 
-    items: list[Item]
+    items: Listing
     opened: OpenFolder
 
 
@@ -73,17 +75,16 @@ class BothSides:
         """
         if destination_raw is None:
             here = self._read(self._source, source_raw, read_only=True, brief=lambda: True)
-            return self._told(here, Comparison((*here.items,), (), 0), FlagRules(None))
+            return self._told(here, compare(here.items, ()), FlagRules(None))
         here, there = self._read_both(source_raw, destination_raw, read_only=read_only)
         comparison = compare(here.items, there.items)
         ours, theirs = look_alikes(comparison)
         if ours:
-            comparison = compare(
-                *self._at_once(
-                    lambda: _with_digests(self._source, here.items, ours),
-                    lambda: _with_digests(self._destination, there.items, theirs),
-                )
+            self._at_once(
+                lambda: _note_digests(self._source, ours),
+                lambda: _note_digests(self._destination, theirs),
             )
+            comparison = compare(here.items, there.items)
         # EXAMINE says that no flags can be changed, which a dry run does not ask about.
         rules = FlagRules.of(None if read_only else there.opened.permanent_flags)
         return self._told(here, comparison, rules)
@@ -176,26 +177,24 @@ class BothSides:
             f"{session.side}: the folder changes faster than it can be read", side=session.side
         )
 
-    def _items(self, session: Session, count: int, *, brief: bool) -> list[Item]:
-        items: list[Item] = []
-        bare: dict[int, int] = {}
+    def _items(self, session: Session, count: int, *, brief: bool) -> Listing:
+        listing = Listing()
+        bare = array("I")
         read = session.reader.brief if brief else session.reader.metadata
-        interned: dict[tuple[bytes, ...], tuple[bytes, ...]] = {}
         for window in read(count):
             self._stop.check()
             for one in window:
                 identity = UNKNOWN if brief else identify(one.header)
                 if not brief and identity.bare:
-                    bare[one.uid] = len(items)
-                items.append(_item(one, identity, interned.setdefault(one.flags, one.flags)))
+                    bare.append(len(listing))
+                listing.add(one.uid, one.size, one.date, one.flags, identity)
             self._watch.tick()
-        for uid, header in (session.reader.headers(list(bare)) if bare else {}).items():
-            if uid in bare:
-                old = items[bare[uid]]
-                items[bare[uid]] = Item(
-                    old.uid, old.size, old.date, old.flags, identify_bare(header)
-                )
-        return items
+        for part in Selection(listing, bare).parts(_AT_A_TIME):
+            places = dict(zip(part.uids(), part.places, strict=True))
+            for uid, header in session.reader.headers(list(places)).items():
+                if uid in places:
+                    listing.identify(places[uid], identify_bare(header))
+        return listing
 
     def _check_complete(self, session: Session, exists: int, *, listed: int) -> None:
         if listed == exists:
@@ -210,23 +209,20 @@ class BothSides:
         self._watch.unlisted(exists - listed)
 
 
-def _with_digests(session: Session, items: Sequence[Item], uids: Collection[int]) -> list[Item]:
-    """Return the items, those of these UIDs with digests; the folder is selected."""
-    digests: dict[int, bytes] = {}
-    # What the server refuses in company is asked for alone.
-    for wanted in (sorted(uids), *([uid] for uid in sorted(uids))):
-        if wanted[0] not in digests:
-            with suppress(CommandRefusedError):
-                digests |= {body.uid: _digest(body) for body in session.reader.bodies(wanted)}
-    return [replace(i, digest=digests[i.uid]) if i.uid in digests else i for i in items]
+def _note_digests(session: Session, items: Selection) -> None:
+    """Take note of all bytes of these messages; the folder is selected."""
+    for part in items.parts(_AT_A_TIME):
+        places = dict(zip(part.uids(), part.places, strict=True))
+        # What the server refuses in company is asked for alone.
+        for wanted in (list(places), *([uid] for uid in list(places))):
+            if wanted[0] in places:
+                with suppress(CommandRefusedError):
+                    for body in session.reader.bodies(wanted):
+                        items.listing.tell_apart(places.pop(body.uid), _digest(body))
 
 
 def _digest(body: Body) -> bytes:
-    digest = blake2b(digest_size=_DIGEST_BYTES)
+    digest = blake2b(digest_size=BODY_DIGEST_BYTES)
     for chunk in body.chunks():
         digest.update(chunk)
     return digest.digest()
-
-
-def _item(one: Metadata, identity: Identity, flags: tuple[bytes, ...]) -> Item:
-    return Item(one.uid, one.size, one.date, flags, identity)

@@ -3,59 +3,88 @@
 Both folders are multisets: a message that is there twice must be there twice. Messages with the
 same Message-ID form a group, and within it the best fit is taken first, so that of two copies which
 differ only in date and size each finds its own.
+
+A folder may hold a million messages. So what is equal is looked up by parts: only those messages
+are in a dictionary at a time whose keys fall into the same part, and what is found are their places
+in the listings.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
+
+from typing_extensions import override
+
+from mailsync_syncjob.listing import NO_DIGEST, NO_TIME, Item, Listing, Places, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from mailsync_syncjob.identity import Identity
+__all__ = ["Comparison", "Item", "Pairs", "compare", "look_alikes"]
 
-__all__ = ["Comparison", "Item", "compare", "look_alikes"]
+_PART: Final = 1 << 14
+"""About how many messages are looked up at a time; each takes some 400 bytes meanwhile."""
+_NOBODY: Final = (1 << 32) - 1
+"""Stands for no place in a listing."""
+
+_Key: TypeAlias = "Callable[[Listing, int], Hashable | None]"
+"""What must be equal for two messages to be the same; None for one that cannot be judged so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One message of a folder."""
+class Pairs(Sequence[tuple[Item, Item]]):
+    """Messages of the source, each with the same one at the destination."""
 
-    uid: int
-    size: int
-    date: tuple[int, int] | None
-    """INTERNALDATE: seconds since 1970 and the zone's offset in minutes."""
-    flags: tuple[bytes, ...]
-    identity: Identity
-    digest: bytes | None = None
-    """Of all its bytes; only where nothing else tells it from others."""
+    __slots__ = ("here", "there")
 
-    @property
-    def instant(self) -> int | None:
-        """INTERNALDATE as seconds since 1970; servers give it back in other zones."""
-        return self.date[0] if self.date else None
+    def __init__(self, here: Selection, there: Selection) -> None:
+        self.here = here
+        self.there = there
+
+    @override
+    def __len__(self) -> int:
+        return len(self.here)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Item, Item]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+
+    @override
+    def __getitem__(self, index: int | slice) -> tuple[Item, Item] | Pairs:
+        if isinstance(index, slice):
+            return Pairs(self.here[index], self.there[index])
+        return self.here[index], self.there[index]
+
+    def flags(self) -> Iterator[tuple[tuple[bytes, ...], tuple[bytes, ...]]]:
+        """Yield the flags of both, which are the same objects again and again."""
+        return zip(self.here.flags(), self.there.flags(), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result, in UID order of the source."""
+    """The result, in the order of the source's listing."""
 
-    missing: tuple[Item, ...]
+    missing: Selection
     """Messages that the destination lacks."""
-    matched: tuple[tuple[Item, Item], ...]
+    matched: Pairs
     """Pairs of the same message: source, destination."""
     extra: int
     """How many of the destination's messages have no match."""
 
 
-_Key: TypeAlias = "Callable[[Item], Hashable | None]"
-"""What must be equal for two messages to be the same; None for one that cannot be judged so."""
-
-
-def compare(source: Sequence[Item], destination: Iterable[Item]) -> Comparison:
+def compare(
+    source: Iterable[Item], destination: Iterable[Item], *, part: int = _PART
+) -> Comparison:
     """Return what is missing at the destination.
+
+    Parameters
+    ----------
+    part
+        How many messages are looked up at a time; matters for time and memory only.
 
     Notes
     -----
@@ -63,131 +92,183 @@ def compare(source: Sequence[Item], destination: Iterable[Item]) -> Comparison:
     pass are two messages paired that only resemble each other: taking one for the other would lose
     it, whereas a message copied in vain is at worst a duplicate.
     """
-    pairs: dict[int, Item] = {}
-    left = list(source)
-    there = list(destination)
+    pairing = _Pairing(Listing.of(source), Listing.of(destination), part=part)
     for source_key, destination_key in _PASSES:
-        if not left or not there:
-            break
-        offers = [(destination_key(item), item) for item in there]
-        left, there = _pair(left, offers, key=source_key, pairs=pairs)
-    return Comparison(
-        missing=tuple(left),
-        matched=tuple((item, pairs[item.uid]) for item in source if item.uid in pairs),
-        extra=len(there),
-    )
+        pairing.pair(source_key, destination_key)
+    return pairing.result()
 
 
-def look_alikes(comparison: Comparison) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the UIDs of messages that nothing but their bodies can tell apart, on each side.
+def look_alikes(comparison: Comparison, *, part: int = _PART) -> tuple[Selection, Selection]:
+    """Return messages that nothing but their bodies can tell apart, on each side.
 
     A program may write several messages within a second that differ in their bodies only. While
     some of them are at the destination and others are not, it matters which.
     """
-    missing = {_exact(item) for item in comparison.missing}
-    if not missing or not comparison.matched:
-        return frozenset(), frozenset()
-    pairs = [pair for pair in comparison.matched if _exact(pair[0]) in missing]
-    keys = {_exact(here) for here, _ in pairs}
-    left = (item.uid for item in comparison.missing if _exact(item) in keys)
+    missing, matched = comparison.missing, comparison.matched
+    here = missing.listing
+    ours, theirs = array("I"), array("I")
+    partners = array("I", [_NOBODY]) * (len(here) if missing else 0)
+    if missing:
+        for place, partner in zip(matched.here.places, matched.there.places, strict=True):
+            partners[place] = partner
+    sides = ((here, missing.places, _exact), (here, matched.here.places, _exact))
+    for left, paired in _parts(*sides, size=part) if missing and matched else ():
+        wanted = {_exact(here, place) for place in left}
+        found: set[Hashable] = set()
+        for place in paired:
+            key = _exact(here, place)
+            if key in wanted:
+                found.add(key)
+                ours.append(place)
+                theirs.append(partners[place])
+        if found:
+            ours.extend(place for place in left if _exact(here, place) in found)
     return (
-        frozenset({here.uid for here, _ in pairs}.union(left)),
-        frozenset(there.uid for _, there in pairs),
+        Selection(here, array("I", sorted(ours))),
+        Selection(matched.there.listing, array("I", sorted(theirs))),
     )
 
 
-def _pair(
-    source: Iterable[Item],
-    offers: Iterable[tuple[Hashable | None, Item]],
-    *,
-    key: _Key,
-    pairs: dict[int, Item],
-) -> tuple[list[Item], list[Item]]:
-    """Pair by one key and return what is left of both sides, in order."""
-    offered: defaultdict[Hashable, list[Item]] = defaultdict(list)
-    unjudged: list[Item] = []
-    for value, item in offers:
-        (unjudged if value is None else offered[value]).append(item)
-    for items in offered.values():
-        items.reverse()  # so that pop() gives the lowest UID
-    left: list[Item] = []
-    for item in source:
-        value = key(item)
-        candidates = offered.get(value) if value is not None else None
-        if candidates:
-            pairs[item.uid] = candidates.pop()
-        else:
-            left.append(item)
-    rest = [*unjudged, *(item for items in offered.values() for item in items)]
-    rest.sort(key=lambda item: item.uid)
-    return left, rest
+class _Pairing:
+    """Pairs messages, pass by pass; what is paired once stays so."""
+
+    def __init__(self, here: Listing, there: Listing, *, part: int) -> None:
+        self._here = here
+        self._there = there
+        self._part = part
+        self._partners = array("I", [_NOBODY]) * len(here)
+        """Of each message of the source, its place at the destination."""
+        self._taken = bytearray(len(there))
+        self._following = array("I", [_NOBODY]) * len(there)
+        """Of messages of the destination with equal keys, each one's next."""
+        self._left: Places = range(len(here))
+        self._offered: Places = range(len(there))
+
+    def pair(self, source_key: _Key, destination_key: _Key) -> None:
+        """Pair what is left of both sides by one key."""
+        if not self._left or not self._offered:
+            return
+        ours = (self._here, self._left, source_key)
+        theirs = (self._there, self._offered, destination_key)
+        for left, offered in _parts(ours, theirs, size=self._part):
+            if left and offered:
+                self._pair_part(left, offered, source_key, destination_key)
+        self._left = array("I", (p for p in self._left if self._partners[p] == _NOBODY))
+        self._offered = array("I", (p for p in self._offered if not self._taken[p]))
+
+    def _pair_part(
+        self, left: Places, offered: Places, source_key: _Key, destination_key: _Key
+    ) -> None:
+        first: dict[Hashable, int] = {}
+        for place in reversed(offered):  # so that the first of equal ones is taken first
+            key = destination_key(self._there, place)
+            if key is not None:
+                self._following[place] = first.get(key, _NOBODY)
+                first[key] = place
+        for place in left:
+            key = source_key(self._here, place)
+            partner = first.get(key, _NOBODY)
+            if partner != _NOBODY:
+                first[key] = self._following[partner]
+                self._partners[place] = partner
+                self._taken[partner] = True
+
+    def result(self) -> Comparison:
+        """Return what was paired and what was not."""
+        matched = array("I", (p for p, other in enumerate(self._partners) if other != _NOBODY))
+        partners = array("I", (other for other in self._partners if other != _NOBODY))
+        return Comparison(
+            missing=Selection(self._here, self._left),
+            matched=Pairs(Selection(self._here, matched), Selection(self._there, partners)),
+            extra=len(self._offered),
+        )
 
 
-def _same_bytes(item: Item) -> Hashable | None:
-    return None if item.digest is None else (item.digest, _exact(item))
+def _parts(*sides: tuple[Listing, Places, _Key], size: int) -> Iterator[tuple[Places, ...]]:
+    """Yield the messages of all sides in parts, so that equal keys are in the same one."""
+    count = 1 + max(len(places) for _, places, _ in sides) // size
+    if count == 1:
+        yield tuple(places for _, places, _ in sides)
+        return
+    parts = [[array("I") for _ in range(count)] for _ in sides]
+    for side, (listing, places, key_of) in zip(parts, sides, strict=True):
+        for place in places:
+            key = key_of(listing, place)
+            if key is not None:
+                side[hash(key) % count].append(place)
+    yield from zip(*parts, strict=True)
 
 
-def _exact(item: Item) -> Hashable | None:
-    identity = item.identity
-    return (identity.message_id, identity.headers, item.instant, item.size)
+def _same_bytes(listing: Listing, place: int) -> Hashable | None:
+    digest = listing.digest(place)
+    return None if digest is None else (digest, _exact(listing, place))
 
 
-def _id_headers_date(item: Item) -> Hashable | None:
-    identity = item.identity
-    if identity.bare or item.instant is None:
+def _exact(listing: Listing, place: int) -> Hashable | None:
+    row = listing.row(place)
+    return (row.message_id, row.headers, row.instant, row.size)
+
+
+def _id_headers_date(listing: Listing, place: int) -> Hashable | None:
+    row = listing.row(place)
+    if row.bare or row.instant == NO_TIME:
         return None
-    return (identity.message_id, identity.headers, item.instant)
+    return (row.message_id, row.headers, row.instant)
 
 
-def _id_headers_size(item: Item) -> Hashable | None:
-    identity = item.identity
-    return None if identity.bare else (identity.message_id, identity.headers, item.size)
+def _id_headers_size(listing: Listing, place: int) -> Hashable | None:
+    row = listing.row(place)
+    return None if row.bare else (row.message_id, row.headers, row.size)
 
 
-def _id_date(item: Item) -> Hashable | None:
+def _id_date(listing: Listing, place: int) -> Hashable | None:
     """Allow that the destination rewrote headers but kept the internal date."""
-    if item.identity.message_id is None or item.instant is None:
+    row = listing.row(place)
+    if row.message_id == NO_DIGEST or row.instant == NO_TIME:
         return None
-    return (item.identity.message_id, item.instant)
+    return (row.message_id, row.instant)
 
 
-def _id_headers(item: Item) -> Hashable | None:
+def _id_headers(listing: Listing, place: int) -> Hashable | None:
     """Allow that the destination set its own date and changed the size.
 
     Without a Message-ID only a Date header makes equal headers mean the same message: those of
     mails that a program sends every night are equal too.
     """
-    identity = item.identity
-    if identity.bare or (identity.message_id is None and identity.sent is None):
+    row = listing.row(place)
+    if row.bare or (row.message_id == NO_DIGEST and row.sent == NO_TIME):
         return None
-    return (identity.message_id, identity.headers)
+    return (row.message_id, row.headers)
 
 
-def _id_sent(item: Item) -> Hashable | None:
+def _id_sent(listing: Listing, place: int) -> Hashable | None:
     """Headers rewritten and the internal date lost: Message-ID and Date are what is left."""
-    identity = item.identity
-    if identity.message_id is None or identity.sent is None:
+    row = listing.row(place)
+    if row.message_id == NO_DIGEST or row.sent == NO_TIME:
         return None
-    return (identity.message_id, identity.sent)
+    return (row.message_id, row.sent)
 
 
-def _without_any(item: Item) -> Hashable | None:
+def _without_any(listing: Listing, place: int) -> Hashable | None:
     """Neither Message-ID nor Date, and the destination changed what headers there are."""
-    identity = item.identity
-    if identity.message_id is not None or identity.sent is not None or item.instant is None:
+    row = listing.row(place)
+    if row.message_id != NO_DIGEST or row.sent != NO_TIME or row.instant == NO_TIME:
         return None
-    return (item.instant, item.size)
+    return (row.instant, row.size)
 
 
-def _headers_date(item: Item) -> Hashable | None:
-    if item.identity.headers is None or item.identity.sent is None or item.instant is None:
+def _headers_date(listing: Listing, place: int) -> Hashable | None:
+    row = listing.row(place)
+    if row.headers == NO_DIGEST or NO_TIME in {row.sent, row.instant}:
         return None
-    return (item.identity.headers, item.instant)
+    return (row.headers, row.instant)
 
 
-def _headers_date_without_id(item: Item) -> Hashable | None:
+def _headers_date_without_id(listing: Listing, place: int) -> Hashable | None:
     """Allow that the destination gave the message a Message-ID, as Exchange does."""
-    return _headers_date(item) if item.identity.message_id is None else None
+    if listing.row(place).message_id != NO_DIGEST:
+        return None
+    return _headers_date(listing, place)
 
 
 _PASSES: tuple[tuple[_Key, _Key], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailsync_syncjob.bothsides import Compared
-    from mailsync_syncjob.compare import Comparison, Item
+    from mailsync_syncjob.compare import Comparison, Item, Pairs
     from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.session import Session
@@ -83,24 +84,26 @@ class FolderPass:
         self._watch.name_skipped(self._source)
         self._add_flags(compared.comparison.matched, target)
 
-    def _split(self, comparison: Comparison) -> tuple[list[Item], list[Item]]:
+    def _split(self, comparison: Comparison) -> tuple[Sequence[Item], Sequence[Item]]:
         """Return the missing messages: those that surely are, and those that may be stored yet.
 
         With a message whose answer never came, all that look like it are in doubt: which of them
         the destination has is not known.
         """
-        for item, _ in comparison.matched:
-            # One that turned out to be there was stored after all.
-            self._figures.skipped.pop(item.uid, None)
-        missing = [i for i in comparison.missing if i.uid not in self._figures.skipped]
-        doubted = self._figures.doubted
+        missing, matched = comparison.missing, comparison.matched.here
+        skipped, doubted = self._figures.skipped, self._figures.doubted
+        if skipped:
+            for uid in matched.uids():
+                # One that turned out to be there was stored after all.
+                skipped.pop(uid, None)
+            missing = missing.where(lambda item: item.uid not in skipped)
         if not doubted:
-            return missing, []
-        items = (*comparison.missing, *(item for item, _ in comparison.matched))
-        alike = {i.identity for i in items if i.uid in doubted and i.identity is not UNKNOWN}
+            return missing, ()
+        known = (*comparison.missing.having(doubted), *matched.having(doubted))
+        alike = {item.identity for item in known if item.identity != UNKNOWN}
         doubtful = [i for i in missing if i.uid in doubted or i.identity in alike]
         uids = {i.uid for i in doubtful}
-        return [i for i in missing if i.uid not in uids], doubtful
+        return missing.where(lambda item: item.uid not in uids), doubtful
 
     def _copy(self, items: Sequence[Item], target: Target) -> None:
         try:
@@ -130,14 +133,17 @@ class FolderPass:
 
     # --- flags
 
-    def _add_flags(self, matched: Sequence[tuple[Item, Item]], target: Target) -> None:
+    def _add_flags(self, matched: Pairs, target: Target) -> None:
         """Add what is missing, one command for all messages that lack the same."""
-        groups: defaultdict[tuple[bytes, ...], list[int]] = defaultdict(list)
-        for here, there in matched:
-            self._watch.keywords_refused(target.rules.dropped_keywords(here.flags))
-            lacking = missing_flags(here.flags, there.flags, rules=target.rules)
-            if lacking:
-                groups[lacking].append(there.uid)
+        lacking: dict[tuple[tuple[bytes, ...], tuple[bytes, ...]], tuple[bytes, ...]] = {}
+        groups: defaultdict[tuple[bytes, ...], array[int]] = defaultdict(lambda: array("I"))
+        for both, uid in zip(matched.flags(), matched.there.uids(), strict=True):
+            if both not in lacking:
+                here, there = both
+                self._watch.keywords_refused(target.rules.dropped_keywords(here))
+                lacking[both] = missing_flags(here, there, rules=target.rules)
+            if lacking[both]:
+                groups[lacking[both]].append(uid)
         for flags, uids in groups.items():
             self._stop.check()
             self._watch.flags_updated(self._add(uids, flags))
@@ -158,7 +164,7 @@ class FolderPass:
             self._watch.copied(item, item.size)
         self._watch.flags_updated(
             sum(
-                bool(missing_flags(here.flags, there.flags, rules=compared.rules))
-                for here, there in compared.comparison.matched
+                bool(missing_flags(here, there, rules=compared.rules))
+                for here, there in compared.comparison.matched.flags()
             )
         )

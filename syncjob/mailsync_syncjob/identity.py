@@ -14,7 +14,9 @@ from email.utils import mktime_tz, parsedate_tz
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["Identity", "identify", "identify_bare"]
+__all__ = ["DIGEST_BYTES", "Identity", "identify", "identify_bare"]
+
+DIGEST_BYTES: Final = 12
 
 _FIELD: Final = re.compile(
     rb"^([!-9;-~]{1,128})[ \t]*:((?:[^\n]*\n?)(?:[ \t][^\n]*\n?)*)", re.MULTILINE
@@ -24,7 +26,7 @@ _BRACKETED: Final = re.compile(rb"<([^>]+)>")
 _EIGHT_BIT: Final = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)
 # Servers that store no NUL put another character (Dovecot 0x80) in its place.
 _NUL: Final = bytes.maketrans(b"\0", b"X")
-_DIGEST_BYTES: Final = 12
+_NO_INSTANT: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,14 @@ def _squeezed(value: bytes) -> bytes:
 
 
 def _digest(value: bytes) -> bytes:
-    return blake2b(value, digest_size=_DIGEST_BYTES).digest()
+    return blake2b(value, digest_size=DIGEST_BYTES).digest()
 
 
 def _instant(value: bytes) -> int | None:
     try:
         parsed = parsedate_tz(value.decode("ascii", "replace").strip())
-        return int(mktime_tz(parsed)) if parsed else None
+        instant = int(mktime_tz(parsed)) if parsed else None
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
+    # Days and zones may have any number of digits.
+    return instant if instant is not None and abs(instant) < _NO_INSTANT else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
+from mailsync_syncjob.listing import Selection
 from mailsync_syncjob.texts import sanitise
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.compare import Comparison, Item
     from mailsync_syncjob.errors import ConnectionLostError
     from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.listing import Listing
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 __all__ = ["FolderWatch"]
@@ -49,15 +51,19 @@ class FolderWatch:
         """Say how far the run is, if it is time to."""
         self._tracker.tick()
 
-    def compared(self, here: Sequence[Item], comparison: Comparison) -> None:
+    def compared(self, here: Listing, comparison: Comparison) -> None:
         """Take the result of a comparison."""
-        matched = [item for item, _ in comparison.matched]
+        listed, matched = Selection(here), comparison.matched.here
+        sizes = listed.total_bytes, matched.total_bytes
         with self._figures.lock:
+            unlisted = set(self._figures.skipped)
+            if unlisted:
+                unlisted.difference_update(listed.uids())
             self._figures.compared(
-                messages=len(here) + len(self._figures.skipped.keys() - {i.uid for i in here}),
-                bytes_total=sum(item.size for item in here),
+                messages=len(here) + len(unlisted),
+                bytes_total=sizes[0],
                 matched=len(matched),
-                matched_bytes=sum(item.size for item in matched),
+                matched_bytes=sizes[1],
                 extra=comparison.extra,
             )
         self._tracker.tick()

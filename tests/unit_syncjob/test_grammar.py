@@ -102,6 +102,8 @@ def test_fetch_answers(parts: list[bytes], items: FetchItems | None) -> None:
         b"1 FETCH",
         b"1 FETCH x",
         b"1 FETCH (UID x)",
+        b"1 FETCH (UID 4294967296)",
+        b"1 FETCH (UID 1 RFC822.SIZE 9223372036854775808)",
         b"1 FETCH (UID 1",
         b"1 FETCH (UID 1))",
         b'1 FETCH ("',

@@ -19,6 +19,9 @@ Value: TypeAlias = "bytes | list[Value] | None"
 """A string or atom, NIL, or a list."""
 
 _MAX_DEPTH: Final = 50
+# RFC 9051 section 9: uniqueid = nz-number (32 bits), RFC822.SIZE has a number64 (63 bits).
+_MOST_UID: Final = (1 << 32) - 1
+_MOST_SIZE: Final = (1 << 63) - 1
 _SCAN: Final = re.compile(
     rb"""[ \t]*(?:
       (?P<open>\() | (?P<close>\))
@@ -131,9 +134,9 @@ def parse_fetch(parts: Sequence[bytes], *, partial: bool = False) -> FetchItems 
     for key, value in zip(items[::2], items[1::2], strict=False):
         name = key.upper() if isinstance(key, bytes) else b""
         if name == b"UID":
-            uid = _number(value)
+            uid = _number(value, most=_MOST_UID)
         elif name == b"RFC822.SIZE":
-            size = _number(value)
+            size = _number(value, most=_MOST_SIZE)
         elif name == b"FLAGS" and isinstance(value, list):
             flags = tuple(flag for flag in value if isinstance(flag, bytes))
         elif name == b"INTERNALDATE" and isinstance(value, bytes):
@@ -152,7 +155,9 @@ def parse_fetch(parts: Sequence[bytes], *, partial: bool = False) -> FetchItems 
     )
 
 
-def _number(value: Value) -> int:
+def _number(value: Value, *, most: int) -> int:
     if not isinstance(value, bytes) or not value.isdigit() or len(value) > 20:
         raise ValueError(f"{value!r} is no number")
+    if int(value) > most:
+        raise ValueError(f"{value.decode()} is too large a number")
     return int(value)
