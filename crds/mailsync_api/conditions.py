@@ -101,6 +101,7 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "InternalError"
     DESTINATION_OVER_QUOTA = "DestinationOverQuota"
     CONNECTION_LOST = "ConnectionLost"
+    DAILY_LIMIT_REACHED = "DailyLimitReached"
     TLS_POLICY_NOT_MET = "TLSPolicyNotMet"
     CREDENTIALS_REFUSED = "CredentialsRefused"
     TOKEN_REFUSED = "TokenRefused"  # noqa: S105  a reason, not a token

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from mailsync_api.allowance import allowance
 from mailsync_api.base import ApiModel
-from mailsync_api.endpoint import MailAccount
+from mailsync_api.endpoint import MailAccount, Side
+from mailsync_api.limits import Pace, Terms, resolve
+from mailsync_api.presets import DEFAULT_CONNECTIONS
 from mailsync_api.spec import Accounts, FolderSelection, MailSyncSpec, Mode
-from mailsync_api.status import RunType
+from mailsync_api.status import CopiedBytes, RunType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["JobInput", "job_input"]
 
@@ -37,6 +44,12 @@ class JobInput(ApiModel):
     """Which folders."""
     mode: Mode = Mode.SYNC
     """What to do."""
+    connections: Annotated[int, Field(ge=1)] = DEFAULT_CONNECTIONS
+    """How many connections to each side there may be at once."""
+    connections_origin: Annotated[str, Field(max_length=400)] = "the default"
+    """Whose limit that is, for people."""
+    pace: Pace = Pace()
+    """How fast, and how much in this run."""
 
 
 def job_input(  # noqa: PLR0913  what one run consists of
@@ -47,8 +60,26 @@ def job_input(  # noqa: PLR0913  what one run consists of
     name: str,
     run: int = 1,
     run_type: RunType = RunType.INITIAL,
+    terms: Mapping[Side, Terms] | None = None,
+    copied_lately: Sequence[CopiedBytes] = (),
+    now: datetime | None = None,
 ) -> JobInput:
-    """Return the input of a run of this spec, with its accounts complete."""
+    """Return the input of a run of this spec, with its accounts complete.
+
+    Parameters
+    ----------
+    terms
+        What the MailEndpoints that it refers to ask for, by side.
+    copied_lately
+        What earlier runs copied, as far as it counts against a daily limit at ``now``.
+    """
+    limits = resolve(spec.limits, terms or {})
+    day = limits.bytes_per_day
+    pace = Pace(
+        bytes_per_second=limits.bytes_per_second,
+        messages_per_second=limits.messages_per_second,
+        daily=allowance(day, copied_lately, now=now or datetime.now(UTC)) if day else None,
+    )
     return JobInput(
         namespace=namespace,
         name=name,
@@ -58,4 +89,7 @@ def job_input(  # noqa: PLR0913  what one run consists of
         destination=accounts.destination,
         folders=spec.folders,
         mode=spec.mode,
+        connections=limits.connections.value,
+        connections_origin=limits.connections.origin,
+        pace=pace,
     )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from mailsync_api.base import ApiModel
 from mailsync_api.endpoint import Server, TLSPolicy
+from mailsync_api.limits import EndpointLimits, Terms
 from mailsync_api.network import NETWORK_RULES, Proxy, Tunnel, check_network
 from mailsync_api.podtemplate import PodTemplate
 from mailsync_api.presets import PRESETS, Preset, PresetInfo
@@ -64,6 +65,9 @@ class MailEndpointSpec(ApiModel):
     """A proxy that connections to the server go through."""
     tunnel: Tunnel | None = None
     """A tunnel that does the TLS in place of the engine, by the same policy."""
+    limits: EndpointLimits = EndpointLimits()
+    """What the server allows; what is not given is the preset's. A MailSync can restrain itself
+    further, never less."""
     probe: ProbePolicy = ProbePolicy()
     """When the server is probed."""
 
@@ -87,3 +91,13 @@ class MailEndpointSpec(ApiModel):
         if self.host is None:
             given["host"] = self.info.host
         return Server(**given)
+
+    def terms(self, name: str) -> Terms:
+        """Return what the server asks of those who copy from or to it.
+
+        Parameters
+        ----------
+        name
+            The MailEndpoint's.
+        """
+        return Terms(name, self.limits, self.info)

@@ -10,7 +10,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["PRESETS", "Preset", "PresetInfo"]
+__all__ = ["DEFAULT_CONNECTIONS", "PRESETS", "Preset", "PresetInfo"]
+
+DEFAULT_CONNECTIONS: Final = 4
+"""To one server at once, for one mailbox. Measured: a second and a fourth connection pay, more
+hardly do; and servers that allow fewer than five at a time have a preset."""
+
+
+_MB: Final = 10**6
 
 
 class Preset(StrEnum):
@@ -44,6 +51,15 @@ class PresetInfo:
     """Where the service is; None where everyone has a server of their own."""
     note: str = ""
     """What to know before the first login, for people; empty if nothing is special."""
+    connections: int = DEFAULT_CONNECTIONS
+    """How many connections a run has at most; well below what the server allows, as the users'
+    own programs count too."""
+    download_bytes_per_day: int | None = None
+    """What is read from one mailbox within 24 hours at most."""
+    upload_bytes_per_day: int | None = None
+    """What is stored in one mailbox within 24 hours at most."""
+    limits_note: str = ""
+    """What the service says of its limits, and where."""
 
 
 def _rows() -> tuple[PresetInfo, ...]:
@@ -57,6 +73,12 @@ def _rows() -> tuple[PresetInfo, ...]:
             "the account's own password is refused: use an app password (needs 2-step "
             "verification) or OAuth2 with the scope https://mail.google.com/; IMAP can be "
             "switched off for a user or a domain",
+            connections=8,
+            download_bytes_per_day=2500 * _MB,
+            upload_bytes_per_day=500 * _MB,
+            limits_note="2,500 MB a day down and 500 MB up by IMAP, 15 connections (Google "
+            "Workspace Admin Help on Gmail bandwidth limits); trial and free accounts may have "
+            "less",
         ),
         PresetInfo(
             p.MICROSOFT_365,
@@ -65,6 +87,8 @@ def _rows() -> tuple[PresetInfo, ...]:
             "passwords are refused: OAuth2 only (XOAUTH2), for a whole tenant with the application "
             "permission IMAP.AccessAsApp and access to each mailbox; IMAP can be switched off for "
             "a mailbox",
+            limits_note="no numbers are published: the server says how long to wait, which is "
+            "obeyed; about 4 messages a second are known to pass without that",
         ),
         PresetInfo(
             p.OUTLOOK_COM,
@@ -72,14 +96,25 @@ def _rows() -> tuple[PresetInfo, ...]:
             "outlook.office365.com",
             "passwords and app passwords are refused: OAuth2 of the user only; IMAP must be "
             "switched on in the mailbox's settings",
+            limits_note="as Microsoft 365",
         ),
         PresetInfo(
             p.YAHOO,
             "Yahoo Mail",
             "imap.mail.yahoo.com",
             "use an app password; not more than 10,000 messages of a folder are shown here",
+            connections=3,
+            limits_note="about 5 connections, not documented by Yahoo",
         ),
-        PresetInfo(p.ICLOUD, "iCloud Mail", "imap.mail.me.com", "use an app-specific password"),
+        PresetInfo(
+            p.ICLOUD,
+            "iCloud Mail",
+            "imap.mail.me.com",
+            "use an app-specific password",
+            connections=2,
+            limits_note="about 5 connections, not documented by Apple; those who read much are "
+            "slowed down",
+        ),
         PresetInfo(
             p.FASTMAIL,
             "Fastmail",
@@ -113,6 +148,7 @@ def _rows() -> tuple[PresetInfo, ...]:
             "Dovecot (mailcow, cPanel, Plesk, iRedMail)",
             note='master users log in as "user*master" with the master\'s password; a user may '
             "have 10 connections from one address by default",
+            limits_note="mail_max_userip_connections is 10 by default (Dovecot's documentation)",
         ),
         PresetInfo(
             p.CYRUS,
@@ -124,6 +160,9 @@ def _rows() -> tuple[PresetInfo, ...]:
             p.COURIER,
             "Courier IMAP",
             note="not more than 4 connections from one address by default",
+            connections=2,
+            limits_note="MAXPERIP is 4 by default, for all mailboxes together that are copied from "
+            "one address (Courier's imapd configuration)",
         ),
         PresetInfo(
             p.ZIMBRA,

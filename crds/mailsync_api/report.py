@@ -20,6 +20,7 @@ from mailsync_api.status import Progress, TLSFacts, TLSStatus
 
 __all__ = [
     "FolderReport",
+    "LimitReport",
     "Line",
     "LogLine",
     "ProgressLine",
@@ -56,6 +57,8 @@ class Totals(OpenApiModel):
     """Bytes of all messages at the source."""
     bytes_copied: Bytes = 0
     """Bytes of the copied messages."""
+    bytes_read: Bytes = 0
+    """Bytes of messages that were read from the source to copy them, some of them twice."""
 
 
 class Strategy(OpenApiModel):
@@ -150,6 +153,21 @@ class FolderReport(OpenApiModel):
     """Keywords that the destination does not keep."""
 
 
+class LimitReport(OpenApiModel):
+    """A limit that held for the run."""
+
+    name: str
+    """Its field in limits."""
+    value: Count
+    """How much it allows."""
+    origin: str
+    """Whose it is."""
+    waited_seconds: Count = 0
+    """How long reading waited for it; with several connections, all of their waits."""
+    reached: bool = False
+    """Whether the run was as fast, or copied as much, as it allows."""
+
+
 class Report(OpenApiModel):
     """The whole report of a run."""
 
@@ -159,6 +177,8 @@ class Report(OpenApiModel):
     """Each folder."""
     skipped: list[SkippedMessage] = []
     """Each message that was not copied."""
+    limits: list[LimitReport] = []
+    """Each limit that held: the strictest of its kind."""
 
 
 class LogLine(OpenApiModel):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mailsync_api.base import ApiModel, PrintableText
 from mailsync_api.endpoint import AccountSpec, MailAccount, Server, Side
+from mailsync_api.limits import Limits
 from mailsync_api.podtemplate import PodTemplate
 from mailsync_api.schema import cel
 
@@ -178,6 +179,8 @@ class MailSyncSpec(ApiModel):
     mode: Mode = Mode.SYNC
     """Sync copies. DryRun connects, logs in and compares both sides, reports what it would copy and
     changes nothing."""
+    limits: Limits = Limits()
+    """How fast and how much is copied, besides what the MailEndpoints allow: the stricter holds."""
     suspend: bool = False
     """True stops a running pass (its pod is told to finish) and starts none until it is false
     again."""

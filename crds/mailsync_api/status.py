@@ -14,6 +14,7 @@ from mailsync_api.network import TunnelType
 from mailsync_api.schema import list_map
 
 __all__ = [
+    "CopiedBytes",
     "MailSyncStatus",
     "Progress",
     "RunRecord",
@@ -188,6 +189,17 @@ class RunRecord(ApiModel):
     """Messages whose flags were added to at the destination."""
     bytes_copied: Bytes = 0
     """Bytes of the copied messages."""
+    bytes_read: Bytes = 0
+    """Bytes of messages that were read from the source to copy them, some of them twice."""
+
+
+class CopiedBytes(ApiModel):
+    """What was copied within some time."""
+
+    time: Time
+    """The end of that time."""
+    bytes: Bytes
+    """Bytes of messages that were read to copy them."""
 
 
 class MailSyncStatus(ApiModel):
@@ -229,5 +241,8 @@ class MailSyncStatus(ApiModel):
     """How many runs in a row were refused their credentials since somebody asked for one."""
     retry_after_time: Time | None = None
     """When a failed run is tried again."""
+    copied_lately: Annotated[list[CopiedBytes], Field(max_length=48)] = []
+    """What runs of the last 24 hours copied, by the hour in which they ended: it counts against
+    limits.maxBytesPerDay."""
     report_name: Annotated[str, Field(max_length=253)] | None = None
     """The ConfigMap with the last run's full report."""

@@ -22,6 +22,7 @@ from mailsync_operator.errors import (
     NotFoundError,
     RefusedError,
 )
+from mailsync_operator.gate import terms_of
 from mailsync_operator.naming import report_name
 from mailsync_operator.report import find_report, report_config_map
 
@@ -144,6 +145,9 @@ class Applier:
                     run=action.run,
                     spec_hash=action.spec_hash,
                     engine=self._engine,
+                    terms=terms_of(obs.spec, obs.endpoints),
+                    copied_lately=obs.status.copied_lately,
+                    now=obs.now,
                 )
             )
             made = await self._api.create_job(mailsync.namespace, body)

@@ -28,6 +28,7 @@ from mailsync_operator.refusals import was_refused
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from mailsync_api.limits import Bound
     from mailsync_api.spec import MailSyncSpec
     from mailsync_api.status import TLSFacts
     from mailsync_operator.gate import Hold
@@ -37,6 +38,7 @@ __all__ = [
     "at_rest",
     "blocked",
     "compared",
+    "day_is_over",
     "due",
     "held",
     "invalid",
@@ -175,6 +177,15 @@ def waiting(status: MailSyncStatus) -> tuple[Claim, ...]:
         _ready(status),
         _not_stalled(),
     )
+
+
+def day_is_over(status: MailSyncStatus, limit: Bound, *, until: datetime) -> tuple[Claim, ...]:
+    """A daily limit leaves nothing to copy for now."""  # noqa: D401  a state, not a command
+    text = (
+        f"{limit.value} bytes within 24 hours are copied, which is as much as {limit.origin} "
+        f"allows: the next run starts at {format_time(until)}"
+    )
+    return unknown(_SUCCEEDED, Reason.THROTTLED, text), _ready(status), _not_stalled()
 
 
 def refused_lately(status: MailSyncStatus, *, until: datetime) -> tuple[Claim, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from mailsync_api.allowance import noted
 from mailsync_api.exitcodes import ExitCode, RetryClass
 from mailsync_api.spec import RetryPolicy
 from mailsync_operator import claims
@@ -27,6 +28,14 @@ def conclude(draft: Draft, ending: Ending) -> None:
     """Record the end of the run that was under way."""
     obs, record = draft.obs, ending.record
     draft.set(current_run=None, last_run=record, next_sync_time=None)
+    draft.set(
+        copied_lately=noted(
+            obs.status.copied_lately,
+            size=ending.bytes_read,
+            end=record.completion_time,
+            now=obs.now,
+        )
+    )
     draft.set(runs=[record, *(r for r in obs.status.runs if r.number != record.number)])
     if record.manual is not None:
         draft.set(last_manual_sync=record.manual)

@@ -12,6 +12,7 @@ from mailsync_api.status import CurrentRun, RunRecord, RunResult
 from mailsync_operator.snapshot import JobOutcome, JobSnapshot, PodSnapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from mailsync_api.spec import Accounts
@@ -32,6 +33,8 @@ class Ending:
     verdict: Verdict | None
     pod: str | None
     """The pod whose log holds the report."""
+    bytes_read: int = 0
+    """What all pods of the run read of messages, as far as they could say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ def run_ending(obs: Observation, run: CurrentRun) -> Ending:
             "messages_skipped": totals.skipped,
             "flags_updated": totals.flags_updated,
             "bytes_copied": totals.bytes_copied,
+            "bytes_read": totals.bytes_read,
         }
         if totals
         else {}
@@ -89,7 +93,13 @@ def run_ending(obs: Observation, run: CurrentRun) -> Ending:
         secrets_version=run.secrets_version,
         **figures,
     )
-    return Ending(run, record, cause.retry, verdict, pod.name if pod else None)
+    name = pod.name if pod else None
+    return Ending(run, record, cause.retry, verdict, name, _bytes_read(obs.pods_of(run.number)))
+
+
+def _bytes_read(pods: Iterable[PodSnapshot]) -> int:
+    verdicts = (parse_verdict(pod.termination.message) for pod in pods if pod.termination)
+    return sum(verdict.totals.bytes_read for verdict in verdicts if verdict)
 
 
 def _ended_at(now: datetime, job: JobSnapshot | None, pod: PodSnapshot | None) -> datetime:

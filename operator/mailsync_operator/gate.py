@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from mailsync_api.endpoint import Server
+    from mailsync_api.limits import Terms
     from mailsync_api.spec import MailSyncSpec
     from mailsync_operator.snapshot import EndpointObject
 
@@ -31,6 +32,7 @@ __all__ = [
     "endpoint_names",
     "endpoint_state",
     "find_hold",
+    "terms_of",
 ]
 
 ENDPOINT_CODES: Final = frozenset(
@@ -57,6 +59,8 @@ class EndpointState:
     """None where its spec cannot be used."""
     note: str = ""
     """What to know before a login there."""
+    terms: Terms | None = None
+    """What it asks of those who copy from or to it."""
     hold: Hold | None = None
     """Why no run starts; None if one may."""
     ready_since: datetime | None = None
@@ -80,22 +84,22 @@ def endpoint_state(endpoint: EndpointObject) -> EndpointState:
     spec, error = read(MailEndpointSpec, endpoint.spec)
     if spec is None:
         return EndpointState(None, hold=Hold(Reason.INVALID_CONFIGURATION, error, person=True))
-    info = spec.info
+    info, terms = spec.info, spec.terms(endpoint.name)
     note = f"{info.title}: {info.note}" if info.note else ""
     if spec.probe.suspend:
-        return EndpointState(spec.server, note)
+        return EndpointState(spec.server, note, terms)
     status = read_written(MailEndpointStatus, endpoint.status)
     ready = conditions.of(status, EndpointConditionType.READY)
     if ready is None or status.observed_generation != endpoint.generation:
         hold = Hold(Reason.ENDPOINT_NOT_READY, "it has not been probed yet")
-        return EndpointState(spec.server, note, hold)
+        return EndpointState(spec.server, note, terms, hold)
     if ready.status is ConditionStatus.TRUE:
-        return EndpointState(spec.server, note, ready_since=ready.last_transition_time)
+        return EndpointState(spec.server, note, terms, ready_since=ready.last_transition_time)
     if ready.status is ConditionStatus.UNKNOWN:
         hold = Hold(Reason.ENDPOINT_NOT_READY, ready.message or "it has not been probed yet")
-        return EndpointState(spec.server, note, hold)
+        return EndpointState(spec.server, note, terms, hold)
     return EndpointState(
-        spec.server, note, Hold(ready.reason, ready.message, person=_needs_a_person(status))
+        spec.server, note, terms, Hold(ready.reason, ready.message, person=_needs_a_person(status))
     )
 
 
@@ -125,6 +129,17 @@ def find_hold(spec: MailSyncSpec, endpoints: Mapping[str, EndpointState]) -> Hol
     return Hold(
         worst.reason, "; ".join(dict.fromkeys(hold.message for _, hold in found)), worst.person
     )
+
+
+def terms_of(spec: MailSyncSpec, endpoints: Mapping[str, EndpointState]) -> dict[Side, Terms]:
+    """Return what the MailEndpoints of a spec ask for, by side."""
+    found: dict[Side, Terms] = {}
+    for side in Side:
+        ref = spec.account(side).endpoint_ref
+        state = endpoints.get(ref.name) if ref else None
+        if state is not None and state.terms is not None:
+            found[side] = state.terms
+    return found
 
 
 def _about(name: str, side: Side, hold: Hold) -> Hold:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailsync_api.allowance import closed_until
+from mailsync_api.limits import resolve
 from mailsync_api.status import CurrentRun, RunRecord, RunResult, RunType
 from mailsync_operator import claims
 from mailsync_operator.actions import CreateJob
 from mailsync_operator.follow import FIRST_LOOK
-from mailsync_operator.gate import ENDPOINT_CODES, find_hold
+from mailsync_operator.gate import ENDPOINT_CODES, find_hold, terms_of
 from mailsync_operator.naming import job_name, servers_hash, spec_hash
 from mailsync_operator.refusals import held_until, is_retry, next_attempt, was_refused
 
@@ -63,11 +65,27 @@ def _is_free(draft: Draft) -> bool:
     if obs.accounts is None:
         draft.claim(*claims.invalid(obs.spec_error))
         return False
+    if _day_is_over(draft):
+        return False
     until = held_until(obs, obs.spec)
     if until is not None and until > obs.now:
         draft.claim(*claims.refused_lately(draft.status, until=until))
         draft.requeue((until - obs.now).total_seconds())
         return False
+    return True
+
+
+def _day_is_over(draft: Draft) -> bool:
+    """Return whether a daily limit leaves nothing worth a run; also where a user asks for one."""
+    obs = draft.obs
+    assert obs.spec is not None  # noqa: S101  the caller looked
+    limit = resolve(obs.spec.limits, terms_of(obs.spec, obs.endpoints)).bytes_per_day
+    until = closed_until(limit, obs.status.copied_lately, now=obs.now) if limit else None
+    if limit is None or until is None:
+        return False
+    draft.claim(*claims.day_is_over(draft.status, limit, until=until))
+    draft.set(next_sync_time=until)
+    draft.requeue((until - obs.now).total_seconds())
     return True
 
 

@@ -53,12 +53,22 @@ class BatchSize:
         self.messages = max(self.messages // 2, 1)
 
 
-def fetch_batches(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Cut what is to be fetched by number and by size; a huge message is alone."""
+def fetch_batches(
+    items: Sequence[Item], *, messages: int | None = None, size: int | None = None
+) -> Iterator[list[Item]]:
+    """Cut what is to be fetched by number and by size; a huge message is alone.
+
+    Parameters
+    ----------
+    messages, size
+        How many of them, and how many bytes, may be fetched at once at most.
+    """
+    most_messages = min(_FETCH_MESSAGES, messages or _FETCH_MESSAGES)
+    most_bytes = min(_FETCH_BYTES, size or _FETCH_BYTES)
     batch: list[Item] = []
     size = 0
     for item in items:
-        full = len(batch) >= _FETCH_MESSAGES or size + item.size > _FETCH_BYTES
+        full = len(batch) >= most_messages or size + item.size > most_bytes
         if batch and full:
             yield batch
             batch, size = [], 0

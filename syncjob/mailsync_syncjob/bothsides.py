@@ -15,6 +15,7 @@ from mailsync_syncjob.flags import FlagRules
 from mailsync_syncjob.identity import Identity, identify, identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.listing import BODY_DIGEST_BYTES, Listing, Selection
+from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +57,19 @@ class BothSides:
     """Reads and compares one folder with the sessions of one worker."""
 
     def __init__(
-        self, source: Session, destination: Session, *, watch: FolderWatch, stop: Stop
+        self,
+        source: Session,
+        destination: Session,
+        *,
+        watch: FolderWatch,
+        stop: Stop,
+        pacer: Pacer | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
         self._watch = watch
         self._stop = stop
+        self._pacer = pacer or Pacer(clock=stop.clock)
 
     def compare(
         self, source_raw: bytes, destination_raw: bytes | None, *, read_only: bool
@@ -80,6 +88,7 @@ class BothSides:
         comparison = compare(here.items, there.items)
         ours, theirs = look_alikes(comparison)
         if ours:
+            self._await_turn(ours)
             self._at_once(
                 lambda: _note_digests(self._source, ours),
                 lambda: _note_digests(self._destination, theirs),
@@ -88,6 +97,11 @@ class BothSides:
         # EXAMINE says that no flags can be changed, which a dry run does not ask about.
         rules = FlagRules.of(None if read_only else there.opened.permanent_flags)
         return self._told(here, comparison, rules)
+
+    def _await_turn(self, items: Selection) -> None:
+        """Let the reading of these bodies count: it is as much for the source as copying them."""
+        wait = self._pacer.admit(messages=len(items), size=items.total_bytes)
+        self._stop.pause(wait)
 
     def _told(self, here: _Listed, comparison: Comparison, rules: FlagRules) -> Compared:
         self._watch.compared(here.items, comparison)

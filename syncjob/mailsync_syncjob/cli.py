@@ -207,7 +207,13 @@ def _run_one(  # noqa: PLR0913  the parts of one run
         output.report(report)
         return report
     accounts = Accounts(endpoints.source.account, endpoints.destination.account)
-    job = job_input(mailsync.spec, accounts, namespace=metadata.namespace, name=metadata.name)
+    job = job_input(
+        mailsync.spec,
+        accounts,
+        namespace=metadata.namespace,
+        name=metadata.name,
+        terms=manifests.terms(mailsync),
+    )
     if dry_run:
         job = job.model_copy(update={"mode": Mode.DRY_RUN})
     return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()

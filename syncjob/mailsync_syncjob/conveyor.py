@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from mailsync_syncjob.batching import fetch_batches
 from mailsync_syncjob.errors import CommandRefusedError
+from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +91,23 @@ class Conveyor:
             state.waiting = False
             state.held += cost
             state.unclaimed = cost
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, but not longer than anybody stores and the run goes on.
+
+        Raises
+        ------
+        InterruptedRunError
+            The run shall stop.
+        """
+        clock = self._stop.clock
+        end = clock.monotonic() + seconds
+        while (left := end - clock.monotonic()) > 0:
+            with self._changed:
+                if self._state.abandoned:
+                    raise _AbandonedError
+            self._stop.check()
+            clock.sleep(min(left, _LOOK_UP_SECONDS))
 
     def put(self, parcel: Parcel) -> None:
         """Send a message on; one that is not held is waited for until it is dealt with."""
@@ -177,9 +195,12 @@ class Reading:
         What the source refused in company, or did not send; complete after the block.
     """
 
-    def __init__(self, source: Session, items: Sequence[Item], *, stop: Stop) -> None:
+    def __init__(
+        self, source: Session, items: Sequence[Item], *, stop: Stop, pacer: Pacer | None = None
+    ) -> None:
         self._source = source
         self._items = items
+        self._pacer = pacer or Pacer(clock=stop.clock)
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
         self.conveyor = Conveyor(stop=stop)
         self.left: list[Item] = []
@@ -202,12 +223,20 @@ class Reading:
 
     def _run(self) -> None:
         try:
-            for batch in fetch_batches(self._items):
-                self._read(batch)
+            most, size = self._pacer.most_messages, self._pacer.most_bytes
+            for batch in fetch_batches(self._items, messages=most, size=size):
+                for part in self._pacer.parts(batch):
+                    self._await_turn(part)
+                    self._read(part)
         except BaseException as error:  # noqa: BLE001  raised again where the messages are taken
             self.conveyor.end(error)
         else:
             self.conveyor.end(None)
+
+    def _await_turn(self, batch: Sequence[Item]) -> None:
+        """Wait before asking: amid an answer the server would wait, and hang up some time."""
+        size = sum(item.size for item in batch)
+        self.conveyor.pause(self._pacer.admit(messages=len(batch), size=size))
 
     def _read(self, batch: Sequence[Item]) -> None:
         left = {item.uid: item for item in batch}

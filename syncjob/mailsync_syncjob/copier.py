@@ -13,6 +13,7 @@ from mailsync_syncjob.batching import fetch_batches
 from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, UnreachableError
 from mailsync_syncjob.flags import is_keyword
 from mailsync_syncjob.imap.syntax import date_time
+from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +79,13 @@ class Copier(Protocol):
 class SequentialCopier:
     """One connection a side, many messages a FETCH, one APPEND in flight."""
 
-    def __init__(self, source: Session, destination: Session, *, stop: Stop) -> None:
+    def __init__(
+        self, source: Session, destination: Session, *, stop: Stop, pacer: Pacer | None = None
+    ) -> None:
         self._source = source
         self._destination = destination
         self._stop = stop
+        self._pacer = pacer or Pacer(clock=stop.clock)
         self._without_keywords: set[int] = set()
         """UIDs of messages to be stored without keywords, after a refusal with them."""
         self._unable = 0
@@ -98,6 +102,7 @@ class SequentialCopier:
     def _pass(self, batch: Sequence[Item], *, target: Target, watch: Watch) -> dict[int, Item]:
         """Copy a batch and return what is left of it, by UID."""
         left = {item.uid: item for item in batch}
+        self._await_turn(batch)
         bodies = self._source.reader.bodies([item.uid for item in batch])
         while True:
             try:
@@ -119,6 +124,7 @@ class SequentialCopier:
         # Twice: a large message is not held, so a second way to store it needs it sent again.
         for _ in range(2):
             stored = False
+            self._await_turn([item])
             try:
                 # To the end also when it is stored: the rest of the answer must be read.
                 for body in reader.bodies([item.uid]):
@@ -133,6 +139,10 @@ class SequentialCopier:
             self._stop.check()
         else:
             watch.vanished(item)
+
+    def _await_turn(self, batch: Sequence[Item]) -> None:
+        size = sum(item.size for item in batch)
+        self._stop.pause(self._pacer.admit(messages=len(batch), size=size))
 
     def store(self, item: Item, body: Body, *, target: Target, watch: Watch) -> bool:
         """Store or skip a message; false to be given it once more."""

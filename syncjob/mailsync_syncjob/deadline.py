@@ -63,10 +63,15 @@ class Stop:
 
     Waiting for a server ends at once, except for a message that is being stored: that may be
     finished within a grace period.
+
+    Attributes
+    ----------
+    clock
+        What it goes by.
     """
 
     def __init__(self, clock: Clock, *, grace_seconds: float = _GRACE_SECONDS) -> None:
-        self._clock = clock
+        self.clock = clock
         self._grace = grace_seconds
         self._requested_at: float | None = None
         self._storing = False
@@ -83,7 +88,7 @@ class Stop:
     def request(self) -> None:
         """Ask for the run to stop; safe to call from a signal handler and more than once."""
         if self._requested_at is None:
-            self._requested_at = self._clock.monotonic()
+            self._requested_at = self.clock.monotonic()
 
     @property
     def requested(self) -> bool:
@@ -100,7 +105,7 @@ class Stop:
         requested = self._requested_at
         if requested is None:
             return
-        if not self._storing or self._clock.monotonic() - requested > self._grace:
+        if not self._storing or self.clock.monotonic() - requested > self._grace:
             raise InterruptedRunError("stopped by SIGTERM while waiting for a server")
 
     def pause(self, seconds: float) -> None:
@@ -111,10 +116,10 @@ class Stop:
         InterruptedRunError
             The run shall stop.
         """
-        end = self._clock.monotonic() + seconds
-        while (left := end - self._clock.monotonic()) > 0:
+        end = self.clock.monotonic() + seconds
+        while (left := end - self.clock.monotonic()) > 0:
             self.check()
-            self._clock.sleep(min(left, _NAP_SECONDS))
+            self.clock.sleep(min(left, _NAP_SECONDS))
         self.check()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.pace import Pacer
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 __all__ = ["FolderPass"]
@@ -41,6 +42,7 @@ class FolderPass:
         figures: FolderFigures,
         tracker: Tracker,
         stop: Stop,
+        pacer: Pacer | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
@@ -48,7 +50,7 @@ class FolderPass:
         self._figures = figures
         self._stop = stop
         self._watch = FolderWatch(figures, tracker)
-        self._sides = BothSides(source, destination, watch=self._watch, stop=stop)
+        self._sides = BothSides(source, destination, watch=self._watch, stop=stop, pacer=pacer)
 
     def run(self, source_raw: bytes, destination_raw: bytes | None, *, dry_run: bool) -> None:
         """Bring the destination folder up to the source's.

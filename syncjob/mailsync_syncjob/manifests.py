@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mailsync_api.limits import Terms
     from mailsync_syncjob.credentials import Target
     from mailsync_syncjob.references import Reader
 
@@ -95,6 +96,15 @@ class Manifests:
             ]
             cure = ": add it to a file given with -f" if missing else ""
             raise ConfigurationError(f"{KIND_MAILSYNC} {name}: {error}{cure}") from None
+
+    def terms(self, mailsync: MailSync) -> dict[Side, Terms]:
+        """Return what the MailEndpoints of a MailSync ask for, by side."""
+        namespace = mailsync.metadata.namespace
+        return {
+            side: found.spec.terms(name)
+            for side in Side
+            if (name := _referred(mailsync, side)) and (found := self._server(namespace, name))
+        }
 
     def _server(self, namespace: str, name: str) -> MailEndpoint | None:
         return self.servers.get((namespace, name)) or self.servers.get(("", name))

@@ -14,6 +14,7 @@ from mailsync_syncjob.conveyor import Reading
 from mailsync_syncjob.copier import SequentialCopier, check_folder
 from mailsync_syncjob.errors import CommandRefusedError, OverQuotaError
 from mailsync_syncjob.imap.syntax import date_time
+from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,17 +37,26 @@ class PipelinedCopier:
 
     Parameters
     ----------
+    pacer
+        How fast it may read; shared with all who copy in the same run.
     size
         How many messages a batch may have; learns from what the server refuses.
     """
 
     def __init__(
-        self, source: Session, destination: Session, *, stop: Stop, size: BatchSize | None = None
+        self,
+        source: Session,
+        destination: Session,
+        *,
+        stop: Stop,
+        pacer: Pacer | None = None,
+        size: BatchSize | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
         self._stop = stop
-        self._single = SequentialCopier(source, destination, stop=stop)
+        self._pacer = pacer or Pacer(clock=stop.clock)
+        self._single = SequentialCopier(source, destination, stop=stop, pacer=self._pacer)
         self._size = size or BatchSize()
 
     def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
@@ -54,7 +64,7 @@ class PipelinedCopier:
         if not items:
             return
         again: list[Item] = []
-        with Reading(self._source, items, stop=self._stop) as reading:
+        with Reading(self._source, items, stop=self._stop, pacer=self._pacer) as reading:
             conveyor = reading.conveyor
             parcel = conveyor.take()
             while parcel is not None:

@@ -25,6 +25,7 @@ from mailsync_syncjob.errors import (
 from mailsync_syncjob.folderpass import FolderPass
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.imap.session import Session, open_session
+from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.pipeline import PipelinedCopier
 from mailsync_syncjob.plan import Destination, Task, make_tasks, read_view
@@ -99,7 +100,8 @@ class Run:
         self._was_connected = False
         self._subscribed: frozenset[bytes] = frozenset()
         self._tls = TLSStatus()
-        self.tracker = Tracker(clock, output)
+        self._pacer = Pacer(job.pace, clock=clock)
+        self.tracker = Tracker(clock, output, pacer=self._pacer)
 
     @property
     def dry_run(self) -> bool:
@@ -124,6 +126,7 @@ class Run:
             verdict=verdict,
             folders=[figures.report() for figures in self.tracker.folders],
             skipped=self.tracker.skipped(),
+            limits=self._pacer.report(),
         )
         self._output.report(report)
         return report
@@ -178,10 +181,13 @@ class Run:
         step = FolderPass(
             source=sessions.source,
             destination=sessions.destination,
-            copier=PipelinedCopier(sessions.source, sessions.destination, stop=self._stop),
+            copier=PipelinedCopier(
+                sessions.source, sessions.destination, stop=self._stop, pacer=self._pacer
+            ),
             figures=figures,
             tracker=self.tracker,
             stop=self._stop,
+            pacer=self._pacer,
         )
         try:
             raw = self._ensure(task, destination, sessions.destination)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import FolderReport, SkippedMessage, Totals
 from mailsync_api.status import Progress, Tally
+from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,8 +96,9 @@ class FolderFigures:
 class Tracker:
     """Collects figures and says them at most once a second; safe to use from several threads."""
 
-    def __init__(self, clock: Clock, output: Output) -> None:
+    def __init__(self, clock: Clock, output: Output, *, pacer: Pacer | None = None) -> None:
         self._clock = clock
+        self._pacer = pacer or Pacer(clock=clock)
         self._output = output
         self._started = clock.monotonic()
         self._said = float("-inf")
@@ -147,6 +149,7 @@ class Tracker:
             flags_updated=sum(f.flags_updated for f in folders),
             bytes_total=sum(f.bytes_total or 0 for f in folders),
             bytes_copied=sum(f.copied_bytes for f in folders),
+            bytes_read=self._pacer.bytes_read,
         )
 
     def skipped(self) -> list[SkippedMessage]:
@@ -166,6 +169,8 @@ class Tracker:
         rate = bytes_per_second if by_bytes else per_second
         now = datetime.fromtimestamp(self._clock.time(), tz=UTC)
         left = max(whole - done, 0) / rate if rate >= 1 else None
+        if left is not None:
+            left = max(left, self._least_seconds())
         return Progress(
             folders=Tally(total=totals.folders, completed=sum(f.done for f in self.folders)),
             messages=Tally(total=totals.messages, completed=messages),
@@ -179,6 +184,14 @@ class Tracker:
                 now + timedelta(seconds=left) if left is not None and left < 10**8 else None
             ),
             update_time=now,
+        )
+
+    def _least_seconds(self) -> float:
+        """How long what is known to be missing takes at least, by the limits."""
+        known = [f for f in self.folders if f.present is not None]
+        return self._pacer.least_seconds(
+            messages=sum(f.messages - f.completed - f.skipped_count for f in known),
+            size=sum((f.bytes_total or 0) - f.present_bytes - f.copied_bytes for f in known),
         )
 
     def _percent_of_folders(self) -> int:

@@ -19,10 +19,13 @@ from mailsync_operator.house import JOB_LIFETIME_SECONDS
 from mailsync_operator.naming import servers_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
+    from mailsync_api.endpoint import Side
+    from mailsync_api.limits import Terms
     from mailsync_api.spec import Accounts, MailSyncSpec
-    from mailsync_api.status import CurrentRun
+    from mailsync_api.status import CopiedBytes, CurrentRun
     from mailsync_operator.snapshot import ApiObject, MailSyncObject
 
 __all__ = ["Engine", "build_job", "owner_reference", "pod_failure_policy", "to_object"]
@@ -52,8 +55,17 @@ def build_job(  # noqa: PLR0913  what one Job is made of
     run: CurrentRun,
     spec_hash: str,
     engine: Engine,
+    terms: Mapping[Side, Terms] | None = None,
+    copied_lately: Sequence[CopiedBytes] = (),
+    now: datetime | None = None,
 ) -> k8s.V1Job:
-    """Return the Job of this run: one pod at a time, tried again by exit code."""
+    """Return the Job of this run: one pod at a time, tried again by exit code.
+
+    Parameters
+    ----------
+    terms, copied_lately, now
+        As ``job_input`` takes them.
+    """
     labels = _labels(mailsync, spec, run=run)
     annotations = _annotations(mailsync, spec, accounts, run=run, spec_hash=spec_hash)
     wanted = job_input(
@@ -63,6 +75,9 @@ def build_job(  # noqa: PLR0913  what one Job is made of
         name=mailsync.name,
         run=run.number,
         run_type=run.type,
+        terms=terms,
+        copied_lately=copied_lately,
+        now=now,
     )
     # JSON without absent fields: the pod's environment is what `kubectl describe` shows.
     text = json.dumps(wanted.to_wire(), separators=(",", ":"), ensure_ascii=False)
@@ -79,7 +94,9 @@ def build_job(  # noqa: PLR0913  what one Job is made of
         spec=k8s.V1JobSpec(
             completions=1,
             parallelism=1,
-            backoff_limit=spec.retry.backoff_limit,
+            # What a pod may copy of a daily limit is counted when the Job is made: another pod of
+            # the same Job would begin with as much again.
+            backoff_limit=0 if wanted.pace.daily else spec.retry.backoff_limit,
             active_deadline_seconds=spec.active_deadline_seconds,
             ttl_seconds_after_finished=max(spec.ttl_seconds_after_finished, JOB_LIFETIME_SECONDS),
             # A terminating pod may still be writing: never two engines on one mailbox.
