@@ -86,6 +86,11 @@ class _Rate:
             return None
         return cls(name, bound, TokenBucket(bound.value, bound.value * BURST_SECONDS, now))
 
+    @property
+    def portion(self) -> int:
+        # Half a burst: where one thread comes late, the next one's does not make it more than one.
+        return max(1, int(self.bucket.burst / 2))
+
     def report(self) -> LimitReport:
         return LimitReport(
             name=self.name,
@@ -121,12 +126,12 @@ class Pacer:
     @property
     def most_messages(self) -> int | None:
         """How many messages are best asked for at once; None for any number."""
-        return int(self._messages.bucket.burst) if self._messages else None
+        return self._messages.portion if self._messages else None
 
     @property
     def most_bytes(self) -> int | None:
         """How many bytes are best asked for at once; None for any number."""
-        return int(self._bytes.bucket.burst) if self._bytes else None
+        return self._bytes.portion if self._bytes else None
 
     def parts(self, batch: Sequence[Item]) -> Iterator[Sequence[Item]]:
         """Yield a batch whole, or message by message where the day's allowance ends in it."""

@@ -11,6 +11,7 @@ from tests.cluster.shell import CommandError
 from tests.support.builders import endpoint_manifest, manifest
 from tests.support.kube import Kube, KubeObject
 from tests.support.release import Release
+from tests.unit_api.test_limits import BAD as BAD_LIMITS
 from tests.unit_api.test_mailendpoint import BAD as BAD_ENDPOINTS
 from tests.unit_api.test_models import BAD
 from tests.unit_api.test_oauth2 import BAD as BAD_OAUTH2
@@ -43,6 +44,15 @@ def test_bad_input_is_refused_by_field(kube: Kube, spec: dict[str, Any], field: 
     with pytest.raises(CommandError) as caught:
         dry_run(kube, manifest(**spec))
     assert field in caught.value.output
+
+
+@pytest.mark.parametrize(
+    ("limits", "field"), [bad[1:3] for bad in BAD_LIMITS], ids=[bad[0] for bad in BAD_LIMITS]
+)
+def test_bad_limits_are_refused_by_field(kube: Kube, limits: dict[str, Any], field: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        dry_run(kube, manifest(limits=limits))
+    assert f"spec.limits{'.' if field else ''}{field}" in caught.value.output
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,13 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("period", {"probe": {"periodSeconds": 59}}, "spec.probe.periodSeconds", "60"),
     ("days", {"probe": {"certificateWarningDays": 0}}, "spec.probe.certificateWarningDays", "1"),
+    (
+        "connections",
+        {"limits": {"maxConnectionsPerMailbox": 33}},
+        "spec.limits.maxConnectionsPerMailbox",
+        "32",
+    ),
+    ("day", {"limits": {"maxBytesPerDay": 1}}, "spec.limits.maxBytesPerDay", "1000000"),
     ("token", {"probe": {"manual": ""}}, "spec.probe.manual", "1"),
 ]
 
