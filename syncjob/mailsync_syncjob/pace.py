@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mailsync_api.limits import Bound, DailyAllowance
-    from mailsync_syncjob.compare import Item
     from mailsync_syncjob.deadline import Clock
+    from mailsync_syncjob.listing import Item
 
 __all__ = ["BURST_SECONDS", "Pacer", "TokenBucket"]
 

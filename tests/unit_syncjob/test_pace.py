@@ -13,10 +13,10 @@ from typing_extensions import override
 from mailsync_api.conditions import Reason
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.limits import Bound, DailyAllowance, Pace
-from mailsync_syncjob.compare import Item
 from mailsync_syncjob.deadline import Clock
 from mailsync_syncjob.errors import ThrottledError
 from mailsync_syncjob.identity import Identity
+from mailsync_syncjob.listing import Item
 from mailsync_syncjob.pace import Pacer, TokenBucket
 
 _NOBODY = Identity(None, None, None)
