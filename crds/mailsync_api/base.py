@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -11,11 +11,18 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
 )
 from pydantic.alias_generators import to_camel
+from typing_extensions import override
 
+from mailsync_api.descriptions import field_descriptions
 from mailsync_api.schema import cel_value
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 __all__ = [
     "MAX_INT64",
@@ -44,8 +51,20 @@ class ApiModel(BaseModel):
         populate_by_name=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
     )
+
+    @classmethod
+    @override
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in field_descriptions(cls).items():
+            field = cls.model_fields.get(name)
+            if field is not None:
+                properties[field.alias or name].setdefault("description", text)
+        return schema
 
     def to_wire(self) -> dict[str, Any]:
         """Return this object in JSON's types: camelCase names, absent fields left out."""
