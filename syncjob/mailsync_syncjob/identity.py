@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import mktime_tz, parsedate_tz
 from hashlib import blake2b
 from typing import Final
+
+from mailsync_syncjob.dates import header_instant
 
 __all__ = ["DIGEST_BYTES", "Identity", "identify", "identify_bare"]
 
@@ -21,12 +22,10 @@ DIGEST_BYTES: Final = 12
 _FIELD: Final = re.compile(
     rb"^([!-9;-~]{1,128})[ \t]*:((?:[^\n]*\n?)(?:[ \t][^\n]*\n?)*)", re.MULTILINE
 )
-_SPACE: Final = re.compile(rb"[\x00-\x20\x7f]+")
 _BRACKETED: Final = re.compile(rb"<([^>]+)>")
-_EIGHT_BIT: Final = bytes.maketrans(bytes(range(128, 256)), b"X" * 128)
 # Servers that store no NUL put another character (Dovecot 0x80) in its place.
-_NUL: Final = bytes.maketrans(b"\0", b"X")
-_NO_INSTANT: Final = 1 << 62
+_REPLACED: Final = bytes.maketrans(bytes((0, *range(128, 256))), b"X" * 129)
+_LEFT_OUT: Final = bytes((*range(1, 33), 127))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,22 @@ class Identity:
 
 def identify(header: bytes) -> Identity:
     """Return the identity in a message's identity headers."""
-    fields = [(name.lower(), value) for name, value in _FIELD.findall(header)]
-    message_id = next((v for n, v in fields if n == b"message-id" and _squeezed(v)), None)
-    others = sorted(
-        n + b":" + _squeezed(v) for n, v in fields if n != b"message-id" and _squeezed(v)
-    )
-    date = next((v for n, v in fields if n == b"date"), None)
+    message_id = date = None
+    others: list[bytes] = []
+    for spelled, value in _FIELD.findall(header):
+        name = spelled.lower()
+        squeezed = _squeezed(value)
+        if name == b"date" and date is None:
+            date = value
+        if name == b"message-id":
+            message_id = message_id or (value if squeezed else None)
+        elif squeezed:
+            others.append(name + b":" + squeezed)
+    others.sort()
     return Identity(
         message_id=None if message_id is None else _digest(_message_id(message_id)),
         headers=_digest(b"\n".join(others)) if others else None,
-        sent=_instant(date) if date is not None else None,
+        sent=header_instant(date) if date is not None else None,
     )
 
 
@@ -73,18 +78,8 @@ def _message_id(value: bytes) -> bytes:
 
 def _squeezed(value: bytes) -> bytes:
     """Leave out what servers change: white space, folding, control and 8-bit characters."""
-    return _SPACE.sub(b"", value.translate(_NUL).translate(_EIGHT_BIT))
+    return value.translate(_REPLACED, _LEFT_OUT)
 
 
 def _digest(value: bytes) -> bytes:
     return blake2b(value, digest_size=DIGEST_BYTES).digest()
-
-
-def _instant(value: bytes) -> int | None:
-    try:
-        parsed = parsedate_tz(value.decode("ascii", "replace").strip())
-        instant = int(mktime_tz(parsed)) if parsed else None
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-    # Days and zones may have any number of digits.
-    return instant if instant is not None and abs(instant) < _NO_INSTANT else None

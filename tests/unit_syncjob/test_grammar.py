@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync_syncjob.imap.parse import FetchItems, parse_fetch, parse_values
+from mailsync_syncjob.imap.parse import FetchItems, parse_any_fetch, parse_fetch, parse_values
 from mailsync_syncjob.imap.syntax import date_time, parse_date_time, quoted, sequence_sets
 from mailsync_syncjob.texts import Meaning, parse_status_text, sanitise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @given(st.binary(max_size=40))
@@ -112,6 +116,42 @@ def test_fetch_answers(parts: list[bytes], items: FetchItems | None) -> None:
 def test_fetch_answers_that_are_none(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_fetch([text])
+
+
+_PIECES = st.sampled_from(
+    [
+        *(b"UID 7", b"UID 4294967296", b"uid 8", b"UID 07", b"UID x", b"UID NIL", b"UID  9"),
+        *(b"FLAGS (\\Seen $a)", b"FLAGS ()", b"FLAGS (NIL a)", b"FLAGS ( a  b )", b"FLAGS NIL"),
+        *(b"FLAGS (a (b))", b'FLAGS ("a b")', b"FLAGS (\\*)", b"FLAGS (\xe9\t|)"),
+        *(b'INTERNALDATE "1-Jan-2024 00:00:00 +0000"', b'INTERNALDATE ""', b"INTERNALDATE x"),
+        *(b'INTERNALDATE "a\\"b"', b"RFC822.SIZE 12", b"RFC822.SIZE 9223372036854775808"),
+        *(b"MODSEQ (5)", b"BODY[HEADER.FIELDS (A B)] {3}", b"BODY[] {3}", b"BODY[]<0> {3}"),
+        *(b"BODY[] NIL", b'BODY[] "x"', b"BODY[] ~{3}", b"X", b"(", b")", b"", b"{3}"),
+    ]
+)
+_ENDS = st.sampled_from([b")", b" )", b"", b"))", b" UID 3)", b") x", b" FLAGS (b))", b"]"])
+
+
+@given(
+    st.sampled_from([b"1", b"12", b"x", b"0012", b""]),
+    st.sampled_from([b" FETCH (", b" fetch (", b" FETCH  (", b" FETCH ", b" EXISTS ("]),
+    st.lists(_PIECES, max_size=6),
+    _ENDS,
+    st.none() | _ENDS,
+)
+def test_the_fast_way_to_read_an_answer_gives_what_the_general_one_gives(
+    number: bytes, verb: bytes, pieces: list[bytes], end: bytes, after: bytes | None
+) -> None:
+    text = number + verb + b" ".join(pieces)
+    parts = [text + end] if after is None else [text, b"a)b", after]
+
+    def outcome(parse: Callable[[list[bytes]], FetchItems | None]) -> object:
+        try:
+            return parse(parts)
+        except ValueError as error:
+            return str(error)
+
+    assert outcome(parse_fetch) == outcome(parse_any_fetch)
 
 
 @given(st.binary(max_size=60))

@@ -46,7 +46,7 @@ MAX_SHORT_ANSWER: Final = 256 << 10
 MAX_LONG_ANSWER: Final = 64 << 20
 """How many bytes may list all folders, or a window of messages with their headers."""
 
-_LITERAL: Final = re.compile(rb"~?\{(\d{1,20})\+?\}$")
+_LITERAL: Final = re.compile(rb"\{(\d{1,20})\+?\}$")
 _STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: (.*))?$", re.IGNORECASE | re.DOTALL)
 _HIDDEN: Final = "(its words came before TLS and are not shown)"
 # More than any account has folders; each held answer costs some 300 bytes, however short it is.
@@ -120,7 +120,7 @@ class Channel:
     def read_text(self) -> tuple[bytes, int | None]:
         """Return one line without its end, and the size of the literal that follows it."""
         line = self.wire.readline().rstrip(b"\r\n")
-        found = _LITERAL.search(line) if line.endswith(b"}") else None
+        found = _LITERAL.match(line, max(line.rfind(b"{"), 0)) if line.endswith(b"}") else None
         return line, int(found[1]) if found else None
 
     def read_response(self, *, first: tuple[bytes, int | None] | None = None) -> Response:

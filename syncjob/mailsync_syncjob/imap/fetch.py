@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER
-from mailsync_syncjob.imap.parse import FetchItems, parse_fetch
+from mailsync_syncjob.imap.parse import FetchItems, parse_any_fetch, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Reader:
 
     def _items(self, parts: list[bytes], *, partial: bool = False) -> FetchItems | None:
         try:
-            return parse_fetch(parts, partial=partial)
+            return parse_any_fetch(parts, partial=True) if partial else parse_fetch(parts)
         except ValueError as error:
             raise self._channel.violation(f"a FETCH answer that is none: {error}") from None
 

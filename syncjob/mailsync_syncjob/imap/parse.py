@@ -7,13 +7,13 @@ mailbox called ``007`` into the number 7, and its FETCH parser needs whole bodie
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FetchItems", "Value", "parse_fetch", "parse_values"]
+__all__ = ["FetchItems", "Value", "parse_any_fetch", "parse_fetch", "parse_values"]
 
 Value: TypeAlias = "bytes | list[Value] | None"
 """A string or atom, NIL, or a list."""
@@ -31,11 +31,20 @@ _SCAN: Final = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+# What nearly every answer looks like. Its flags are taken apart once for all messages that have the
+# same ones, and anything that would need more than that is left to the general way.
+_USUAL: Final = re.compile(
+    rb"""(\d{1,10})[ ]FETCH[ ]\(
+      (?:(?: UID[ ](\d{1,9}) | FLAGS[ ]\(([^()"{}\[\]]{0,250})\)
+        | INTERNALDATE[ ]"([^"\\]*)" | RFC822\.SIZE[ ](\d{1,18})
+      )(?:[ ]|(?=\))))*
+      (?:(BODY\[[^\]]*\][ ]\{\d+\})|\))\Z""",
+    re.VERBOSE,
+)
 _UNESCAPE: Final = re.compile(rb"\\(.)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class FetchItems:
+class FetchItems(NamedTuple):
     """What one FETCH answer says of a message; None for what it does not say."""
 
     sequence: int
@@ -106,7 +115,40 @@ def _tokens(parts: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
                 yield kind, value
 
 
-def parse_fetch(parts: Sequence[bytes], *, partial: bool = False) -> FetchItems | None:
+def parse_fetch(parts: Sequence[bytes]) -> FetchItems | None:
+    """Return the items of ``n FETCH (...)``, None for any other answer.
+
+    The same as ``parse_any_fetch``, in a tenth of the time for what servers usually say.
+
+    Raises
+    ------
+    ValueError
+        It is a FETCH answer, but not of IMAP's grammar.
+    """
+    found = _USUAL.match(parts[0])
+    if found is None:
+        return parse_any_fetch(parts)
+    number, uid, flags, date, size, body = found.groups()
+    if len(parts) != (1 if body is None else 3) or (body is not None and parts[2] != b")"):
+        return parse_any_fetch(parts)
+    return FetchItems(
+        int(number),
+        None if uid is None else int(uid),
+        None if flags is None else _flags(flags),
+        date,
+        None if size is None else int(size),
+        body is not None,
+        None if body is None else parts[1],
+    )
+
+
+@lru_cache(maxsize=512)
+def _flags(text: bytes) -> tuple[bytes, ...]:
+    """Return the flags in a list's text; again and again the same object for the same text."""
+    return tuple(flag for flag in parse_values([text]) if isinstance(flag, bytes))
+
+
+def parse_any_fetch(parts: Sequence[bytes], *, partial: bool = False) -> FetchItems | None:
     """Return the items of ``n FETCH (...)``, None for any other answer.
 
     Parameters

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final
+
+from mailsync_syncjob.dates import EPOCH_DAY, MONTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "MONTHS",
     "astring",
     "count_of_set",
     "date_time",
@@ -20,10 +20,7 @@ __all__ = [
     "sequence_sets",
 ]
 
-MONTHS: Final = (
-    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
-    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-)
+_MONTHS: Final = {name.encode("ascii"): number for number, name in enumerate(MONTHS, start=1)}
 _DATE_TIME: Final = re.compile(
     rb'"?\s?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"?'
 )
@@ -62,15 +59,20 @@ def parse_date_time(value: bytes) -> tuple[int, int] | None:
         return None
     day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
     try:
-        number = MONTHS.index(month.decode().title()) + 1
         offset = int(zone_hours) * 60 + int(zone_minutes)
         offset = -offset if sign == b"-" else offset
         local = datetime(  # noqa: DTZ001  the zone is subtracted below
-            int(year), number, int(day), int(hour), int(minute), min(int(second), 59)
+            int(year),
+            _MONTHS[month.title()],
+            int(day),
+            int(hour),
+            int(minute),
+            min(int(second), 59),
         )
-    except ValueError:
+    except (KeyError, ValueError):
         return None
-    return calendar.timegm(local.timetuple()) - offset * 60, offset
+    days = local.toordinal() - EPOCH_DAY
+    return days * 86400 + local.hour * 3600 + (local.minute - offset) * 60 + local.second, offset
 
 
 def date_time(epoch: int, offset_minutes: int) -> bytes | None:
