@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.fetch import Body
-    from mailsync_syncjob.imap.session import OpenFolder, Session
+    from mailsync_syncjob.imap.selecting import OpenFolder
+    from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.watching import FolderWatch
 
 __all__ = ["UNKNOWN", "BothSides", "Compared"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.imap.survey import Standing
     from mailsync_syncjob.pace import Pacer
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -121,12 +122,11 @@ class FolderPass:
         tells when it is done, so the folder is watched for a while; one that others deliver to all
         the time is not waited for without end.
         """
-        before: tuple[int, int | None] | None = None
+        before: Standing | None = None
         quiet = waited = 0.0
         while quiet < _QUIET_SECONDS and waited < _LONGEST_QUIET_SECONDS:
-            try:
-                now = self._destination.standing(raw)
-            except CommandRefusedError:
+            now = self._destination.standing(raw)
+            if now is None:
                 return  # opening it will say why
             quiet = quiet + _LOOK_SECONDS if now == before else 0.0
             before = now

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mailsync_syncjob.errors import CommandRefusedError
 from mailsync_syncjob.folders import INBOX, Layout, Path, display, guess_layout, lookup_key, place
-from mailsync_syncjob.imap.session import encode_name
+from mailsync_syncjob.imap.names import encode_name
 from mailsync_syncjob.selection import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from mailsync_api.spec import FolderSelection
-    from mailsync_syncjob.imap.session import ListedFolder, Session
+    from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.imap.survey import ListedFolder, Standing, Survey
 
-__all__ = ["Destination", "Task", "View", "make_tasks", "read_view"]
+__all__ = ["Destination", "Plan", "Task", "View", "make_plan", "make_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """One side's folders and how it writes their names."""
 
+    survey: Survey
     layout: Layout
     folders: dict[Path, ListedFolder]
+
+    @classmethod
+    def of(cls, survey: Survey) -> View:
+        """Return the user's own folders among those that were listed."""
+        foreign = survey.namespaces.foreign
+        own = [f for f in survey.folders if not (foreign and f.name.startswith(foreign))]
+        layout = _layout(survey, own)
+        folders: dict[Path, ListedFolder] = {}
+        for folder in sorted(own, key=lambda one: one.raw):
+            path = layout.path(folder.name)
+            while path in folders and folders[path].raw != folder.raw:
+                # Two names that mean the same to us are still two folders.
+                path = (*path[:-1], path[-1] + "_")
+            folders[path] = folder
+        return cls(survey, layout, folders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +53,10 @@ class Task:
     source: Path
     destination: Path
     subscribe: bool
+    here: Standing | None = None
+    """How the source folder stood when the run began; None if the server did not say."""
+    there: Standing | None = None
+    """The same of the destination folder; None also for one that did not exist."""
 
     @property
     def source_name(self) -> str:
@@ -47,46 +69,71 @@ class Task:
         return display(self.destination)
 
 
-def read_view(session: Session) -> View:
-    """List one side's personal folders."""
-    listed = session.list_folders()
-    foreign = session.foreign_prefixes()
-    own = [f for f in listed if not (foreign and f.name.startswith(foreign))]
-    layout = _layout(session, own)
-    folders: dict[Path, ListedFolder] = {}
-    for folder in sorted(own, key=lambda one: one.raw):
-        path = layout.path(folder.name)
-        while path in folders and folders[path].raw != folder.raw:
-            # Two names that mean the same to us are still two folders.
-            path = (*path[:-1], path[-1] + "_")
-        folders[path] = folder
-    return View(layout, folders)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The work of a run."""
+
+    tasks: list[Task]
+    destination: Destination
 
 
-def _layout(session: Session, listed: Sequence[ListedFolder]) -> Layout:
-    namespace = session.personal_namespace()
+def make_plan(source: Session, destination: Session, *, selection: FolderSelection) -> Plan:
+    """Look at both sides at once and decide which folder goes where.
+
+    Raises
+    ------
+    EngineError
+        A side cannot be looked at.
+    """
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="surveying") as pool:
+        ours = pool.submit(source.survey, sizes=True)
+        theirs = pool.submit(destination.survey, sizes=False)
+        here, there = View.of(ours.result()), View.of(theirs.result())
+        known = Destination.of(there)
+        tasks = make_tasks(here, layout=there.layout, selection=selection)
+        # Only of what matters: an account may have many more folders than are migrated.
+        sources = [task.source_raw for task in tasks]
+        targets = [raw for task in tasks if (raw := known.existing(task.destination)) is not None]
+        ours_told = pool.submit(_standings, source, here.survey, sources, sizes=True)
+        theirs_told = pool.submit(_standings, destination, there.survey, targets, sizes=False)
+        stand_here, stand_there = ours_told.result(), theirs_told.result()
+    return Plan(
+        [
+            replace(
+                task,
+                here=stand_here.get(task.source_raw),
+                there=stand_there.get(known.existing(task.destination) or b""),
+            )
+            for task in tasks
+        ],
+        known,
+    )
+
+
+def _standings(
+    session: Session, survey: Survey, names: Sequence[bytes], *, sizes: bool
+) -> dict[bytes, Standing]:
+    """Return how these folders stand, asking for what the survey did not tell."""
+    told = {raw: found for raw in names if (found := survey.standing(raw)) is not None}
+    return told | session.standings([raw for raw in names if raw not in told], sizes=sizes)
+
+
+def _layout(survey: Survey, listed: Sequence[ListedFolder]) -> Layout:
     separator = next((f.separator for f in listed if f.separator), "")
-    if namespace is None:
+    personal = survey.namespaces.personal
+    if personal is None:
         return guess_layout([f.name for f in listed], separator=separator)
-    prefix, stated = namespace
+    prefix, stated = personal
     return Layout(stated or separator, prefix)
 
 
-def make_tasks(
-    source: View,
-    *,
-    layout: Layout,
-    selection: FolderSelection,
-    subscribed: Iterable[bytes],
-) -> list[Task]:
+def make_tasks(source: View, *, layout: Layout, selection: FolderSelection) -> list[Task]:
     """Return the work, INBOX first, then by name.
 
     Parameters
     ----------
     layout
         The destination's.
-    subscribed
-        Raw names of the source's subscribed folders.
     """
     selector = Selector(selection)
     wanted = {
@@ -94,13 +141,12 @@ def make_tasks(
         for path, folder in source.folders.items()
         if folder.selectable and selector.selects(display(path))
     }
-    names = frozenset(subscribed)
     tasks = [
         Task(
             source_raw=wanted[placed.source].raw,
             source=placed.source,
             destination=placed.destination,
-            subscribe=wanted[placed.source].raw in names,
+            subscribe=wanted[placed.source].raw in source.survey.subscribed,
         )
         for placed in place(wanted, layout=layout)
     ]
@@ -115,11 +161,13 @@ class Destination:
     known: dict[Path, bytes] = field(default_factory=dict)
     """Raw names of folders that exist, by lookup key."""
     selectable: set[Path] = field(default_factory=set)
+    subscribed: set[bytes] = field(default_factory=set)
+    """Raw names."""
 
     @classmethod
     def of(cls, view: View) -> Destination:
         """Return the destination that a list shows."""
-        destination = cls(view.layout)
+        destination = cls(view.layout, subscribed=set(view.survey.subscribed))
         for path, folder in view.folders.items():
             key = lookup_key(path)
             destination.known[key] = folder.raw

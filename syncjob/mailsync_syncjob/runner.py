@@ -28,7 +28,7 @@ from mailsync_syncjob.imap.session import Session, open_session
 from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.pipeline import PipelinedCopier
-from mailsync_syncjob.plan import Destination, Task, make_tasks, read_view
+from mailsync_syncjob.plan import Destination, Task, make_plan
 from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Run:
         self._sessions: _Sessions | None = None
         self._destination: Destination | None = None
         self._was_connected = False
-        self._subscribed: frozenset[bytes] = frozenset()
         self._tls = TLSStatus()
         self._pacer = Pacer(job.pace, clock=clock)
         self.tracker = Tracker(clock, output, pacer=self._pacer)
@@ -151,28 +150,16 @@ class Run:
 
     def _plan(self) -> list[Task]:
         sessions = self._connected()
-        source = read_view(sessions.source)
-        there = read_view(sessions.destination)
-        self._destination = Destination.of(there)
-        self._subscribed = sessions.destination.subscribed()
-        tasks = make_tasks(
-            source,
-            layout=there.layout,
-            selection=self._job.folders,
-            subscribed=sessions.source.subscribed(),
-        )
+        plan = make_plan(sessions.source, sessions.destination, selection=self._job.folders)
+        self._destination = plan.destination
         figures = []
-        for task in tasks:
-            self._stop.check()
+        for task in plan.tasks:
             figures.append(FolderFigures(task.source_name, task.destination_name))
-            try:
-                count, size = sessions.source.counts(task.source_raw)
-            except CommandRefusedError:
-                continue  # opening it will say why
-            figures[-1].messages, figures[-1].bytes_total = count, size
+            if task.here is not None:  # else opening it will say why
+                figures[-1].messages, figures[-1].bytes_total = task.here.messages, task.here.size
         self.tracker.add(figures)
         self.tracker.tick(now=True)
-        return tasks
+        return plan.tasks
 
     def _folder(self, task: Task, figures: FolderFigures) -> None:
         sessions, destination = self._connected(), self._destination
@@ -209,7 +196,7 @@ class Run:
         if raw is None or self.dry_run:
             return raw
         # Also for a folder that was there before: an earlier run may have ended in between.
-        if task.subscribe and raw not in self._subscribed:
+        if task.subscribe and raw not in destination.subscribed:
             try:
                 session.subscribe(raw)
             except CommandRefusedError as error:

@@ -86,7 +86,7 @@ def _open(
     secret = Password(password.encode("utf-8", "surrogateescape"))
     endpoint = Endpoint(Side.SOURCE, MailAccount.model_validate(wire), secret, ca_pem=server.ca_pem)
     session = open_session(endpoint, connector=connector())
-    session.list_folders()
+    session.survey(sizes=False)
     session.close()
     (login,) = re.findall(r"Login: user=<([^>]+)>, method=([A-Z0-9-]+)", server.log()[before:])
     return login[0], login[1]
@@ -232,6 +232,6 @@ def test_a_client_certificate_logs_in_without_a_password(tmp_path: Path) -> None
             Side.SOURCE, account, None, ca_pem=server.ca_pem, client_certificate=shown
         )
         session = open_session(endpoint, connector=connector())
-        session.list_folders()
+        session.survey(sizes=False)
         session.close()
         assert "Login: user=<alice>, method=EXTERNAL" in server.log()

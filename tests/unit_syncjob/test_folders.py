@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailsync_syncjob.folders import INBOX, Layout, Path, guess_layout, place
-from mailsync_syncjob.imap.session import encode_name
+from mailsync_syncjob.imap.names import encode_name
 from tests.support.imap import decode_name
 
 _SLASH = Layout("/", "")

@@ -19,7 +19,8 @@ from mailsync_syncjob.errors import (
     UnreachableError,
 )
 from mailsync_syncjob.imap.binding import channel_binding
-from mailsync_syncjob.imap.channel import MAX_SMALL_TALK
+from mailsync_syncjob.imap.capabilities import announced_by, capabilities_among
+from mailsync_syncjob.imap.channel import MAX_SMALL_TALK, Outcome
 from mailsync_syncjob.imap.mechanisms import announced, choose, wire_name
 from mailsync_syncjob.imap.sasl import (
     CramMd5,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.mechanisms import Choice
     from mailsync_syncjob.imap.sasl import Exchange
     from mailsync_syncjob.oauth2.tokens import Taken
+    from mailsync_syncjob.texts import StatusText
 
 __all__ = ["authenticate", "log_in"]
 
@@ -60,8 +62,13 @@ _WITHOUT_NUL: Final = frozenset(
 )
 
 
-def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
+def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> frozenset[str] | None:
     """Log in with the mechanism of the manifest, or the strongest that the server announces.
+
+    Returns
+    -------
+    frozenset
+        The capabilities that the server announced along with its OK; None if it did not.
 
     Raises
     ------
@@ -99,13 +106,14 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
     with channel.wire.within(seconds, at_most=MAX_SMALL_TALK):
         try:
             if choice.mechanism is Mechanism.LOGIN_COMMAND:
-                _login(connected, b"LOGIN", identity.user, identity.password)
+                outcome = _login(connected, b"LOGIN", identity.user, identity.password)
             else:
                 exchange = _exchange(choice, identity, binding=binding, endpoint=endpoint)
                 initial = "SASL-IR" in connected.capabilities
-                authenticate(channel, choice.name, exchange, initial=initial)
+                outcome = authenticate(channel, choice.name, exchange, initial=initial)
             if authentication.proxy_auth_user is not None:
                 _proxy(connected, endpoint, authentication.proxy_auth_user)
+                return None  # what another user may do is another matter
         except CommandRefusedError as error:
             refused = _refusal(error, endpoint=endpoint, token=token)
             if isinstance(refused, TokenRefusedError) and endpoint.tokens and token:
@@ -117,9 +125,11 @@ def log_in(connected: Connected, *, endpoint: Endpoint, seconds: float) -> None:
                 f"{error.message}",
                 side=endpoint.side,
             ) from None
+    # Some servers send them as an answer of its own, before the OK.
+    return announced_by(outcome.status) or capabilities_among(outcome.untagged) or None
 
 
-def authenticate(channel: Channel, name: str, exchange: Exchange, *, initial: bool) -> None:
+def authenticate(channel: Channel, name: str, exchange: Exchange, *, initial: bool) -> Outcome:
     """Run AUTHENTICATE (RFC 9051 section 6.2.2) to its end.
 
     Parameters
@@ -142,13 +152,16 @@ def authenticate(channel: Channel, name: str, exchange: Exchange, *, initial: bo
         words.append(base64.b64encode(first) or b"=")
         first = None
     tag = channel.send(*words)
+    untagged: list[Response] = []
     while True:
         response = channel.read_response()
+        if response.kind == "untagged":
+            untagged.append(response)
         if response.kind == "tagged":
-            _check_end(channel, response, tag=tag, command=command, exchange=exchange)
+            status = _check_end(channel, response, tag=tag, command=command, exchange=exchange)
             if first is not None or not exchange.complete:
                 raise channel.violation(f"the end of {command} before all was said")
-            return
+            return Outcome(untagged, status)
         if response.kind == "continue":
             if first is not None:
                 answer: bytes | None = first
@@ -181,9 +194,9 @@ def _cancel(channel: Channel, tag: bytes, *, command: str, exchange: Exchange) -
 
 def _check_end(
     channel: Channel, response: Response, *, tag: bytes, command: str, exchange: Exchange
-) -> None:
+) -> StatusText:
     try:
-        channel.check_tagged(response, tag=tag, command=command)
+        return channel.check_tagged(response, tag=tag, command=command)
     except CommandRefusedError as error:
         raise _explained(error, channel, exchange) from None
 
@@ -236,7 +249,7 @@ def _exchange(
             return plain(identity)
 
 
-def _login(connected: Connected, verb: bytes, *values: bytes) -> None:
+def _login(connected: Connected, verb: bytes, *values: bytes) -> Outcome:
     """RFC 9051 section 6.2.3; each argument in a form that can carry any byte but NUL."""
     channel, offered = connected.channel, connected.capabilities
     name = verb.decode("ascii")
@@ -253,7 +266,7 @@ def _login(connected: Connected, verb: bytes, *values: bytes) -> None:
             channel.await_continuation(tag, command=name)
         pending = value
     channel.wire.write(pending + b"\r\n")
-    channel.finish(tag, command=name)
+    return channel.finish(tag, command=name)
 
 
 def _proxy(connected: Connected, endpoint: Endpoint, user: str) -> None:

@@ -1,14 +1,10 @@
-"""Commands and answers on a wire, as far as the engine speaks for itself.
-
-imapclient speaks the commands whose answers need a full parser (LIST, NAMESPACE, SELECT, STATUS).
-Connecting, logging in and the transfer are ours: they need exact reads, streaming and deadlines.
-"""
+"""Commands and answers on a wire, one after the other or several under way at once."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from mailsync_syncjob.errors import (
@@ -21,6 +17,8 @@ from mailsync_syncjob.errors import (
 from mailsync_syncjob.texts import Meaning, StatusText, parse_status_text, sanitise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mailsync_syncjob.imap.wire import Wire
     from mailsync_syncjob.party import Party
 
@@ -31,6 +29,8 @@ __all__ = [
     "MAX_SMALL_TALK",
     "MAX_UNTAGGED",
     "Channel",
+    "Command",
+    "Flight",
     "Outcome",
     "Response",
     "farewell_error",
@@ -51,6 +51,9 @@ _STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: (.*))?$", re.IGNORECAS
 _HIDDEN: Final = "(its words came before TLS and are not shown)"
 # More than any account has folders; each held answer costs some 300 bytes, however short it is.
 MAX_UNTAGGED: Final = 100_000
+# What is sent before anything is read. It fits into the buffers of any connection, so that a server
+# which waits for its answers to be read does not keep us waiting for our commands to be read.
+_FLIGHT_BYTES: Final = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,40 @@ class Outcome:
 
     untagged: list[Response]
     status: StatusText
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command to be sent with others."""
+
+    name: str
+    """What messages call it."""
+    words: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, *words: bytes) -> Command:
+        """Return a command that is called by its first word."""
+        return cls(words[0].decode("ascii"), words)
+
+
+@dataclass(slots=True)
+class Flight:
+    """What came back for commands that were under way at once."""
+
+    untagged: list[Response] = field(default_factory=list)
+    """All answers; which command each belongs to, it says itself."""
+    ends: dict[Command, StatusText | CommandRefusedError] = field(default_factory=dict)
+
+    def refusal(self, command: Command) -> CommandRefusedError | None:
+        """Return why a command was refused, None for one that was not."""
+        end = self.ends[command]
+        return end if isinstance(end, CommandRefusedError) else None
+
+    def check(self, *commands: Command) -> None:
+        """Raise the first refusal of these commands, if there is one."""
+        for command in commands:
+            if (refusal := self.refusal(command)) is not None:
+                raise refusal
 
 
 class Channel:
@@ -111,6 +148,15 @@ class Channel:
         tag = self.next_tag()
         self.wire.write(b" ".join((tag, *words)) + b"\r\n")
         return tag
+
+    def send_all(self, *commands: Command) -> list[bytes]:
+        """Send command lines at once, few and short ones, and return their tags."""
+        tags = [self.next_tag() for _ in commands]
+        lines = [
+            b" ".join((tag, *command.words)) for tag, command in zip(tags, commands, strict=True)
+        ]
+        self.wire.write(b"".join(line + b"\r\n" for line in lines))
+        return tags
 
     def next_tag(self) -> bytes:
         """Return a tag that was not used yet."""
@@ -175,6 +221,49 @@ class Channel:
     def run(self, *words: bytes, command: str) -> Outcome:
         """Send a command and read until its end."""
         return self.finish(self.send(*words), command=command)
+
+    def fly(self, commands: Sequence[Command]) -> Flight:
+        """Send commands without waiting for each one's answer, and read until all are answered.
+
+        They must not depend on each other's success, nor refer to message numbers: a server may
+        take them in another order, and answer them in another one (RFC 9051 section 5.5).
+
+        Raises
+        ------
+        EngineError
+            Any error but a refusal, which the flight holds.
+        """
+        flight = Flight()
+        under_way: dict[bytes, Command] = {}
+        waiting = list(reversed(commands))
+        size = 0
+        while waiting or under_way:
+            together: list[Command] = []
+            while waiting and (not (under_way or together) or size < _FLIGHT_BYTES):
+                together.append(waiting.pop())
+                size += _length(together[-1])
+            if together:
+                under_way.update(zip(self.send_all(*together), together, strict=True))
+            response = self.read_response()
+            if response.kind == "untagged":
+                flight.untagged.append(response)
+                if len(flight.untagged) > MAX_UNTAGGED:
+                    raise self.violation(f"more than {MAX_UNTAGGED} answers to {commands[0].name}")
+                continue
+            if response.kind == "continue":
+                raise self.violation(f"a continuation that {commands[0].name} does not ask for")
+            command = under_way.pop(response.tag, None)
+            if command is None:
+                raise self.violation("the end of a command that is not under way")
+            size -= _length(command)
+            try:
+                end: StatusText | CommandRefusedError = self.check_tagged(
+                    response, tag=response.tag, command=command.name
+                )
+            except CommandRefusedError as refusal:
+                end = refusal
+            flight.ends[command] = end
+        return flight
 
     def await_continuation(self, tag: bytes, *, command: str) -> None:
         """Read until the server asks for the command's data.
@@ -248,6 +337,10 @@ class Channel:
         word, status = self.status(text)
         if word == "BYE":
             raise farewell_error(status, side=self.side)
+
+
+def _length(command: Command) -> int:
+    return sum(len(word) + 1 for word in command.words)
 
 
 def farewell_error(status: StatusText, *, side: Party) -> ThrottledError | ConnectionLostError:

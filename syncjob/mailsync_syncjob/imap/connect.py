@@ -23,6 +23,7 @@ from mailsync_syncjob.errors import (
     TLSPolicyError,
     UnreachableError,
 )
+from mailsync_syncjob.imap.capabilities import announced_by, ask_capabilities
 from mailsync_syncjob.imap.channel import MAX_SMALL_TALK, Channel
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.tcp import open_tcp
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.tap import Tap
     from mailsync_syncjob.imap.ways import Way
     from mailsync_syncjob.party import Party
+    from mailsync_syncjob.texts import StatusText
 
-__all__ = ["Connected", "Connector", "capabilities"]
+__all__ = ["Connected", "Connector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,8 @@ class Connector:
         if endpoint.tunnel is not None:
             return self._tunnelled(sock, endpoint, way)
         mode = endpoint.account.tls.mode
-        greeting, before = "", frozenset[str]()
+        greeting: StatusText | None = None
+        before = frozenset[str]()
         if mode is TLSMode.NONE:
             channel, greeting = self._greeted(sock, endpoint, trusted=True)
             facts = clear_text_facts(policy_mode)
@@ -195,8 +198,9 @@ class Connector:
                 channel, greeting = self._greeted(tls_socket, endpoint, trusted=True)
             else:
                 channel = self._channel(tls_socket, endpoint, trusted=True)
-        with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
-            return Connected(channel, facts, capabilities(channel), way, greeting, before)
+        found = self._capabilities(channel, greeting)
+        words = greeting.text if greeting is not None else ""
+        return Connected(channel, facts, found, way, words, before)
 
     def _tunnelled(self, sock: socket.socket, endpoint: Target, way: Way) -> Connected:
         """Greet through a tunnel; not a word is said before its log shows that TLS came about."""
@@ -204,11 +208,24 @@ class Connector:
         try:
             channel, greeting = self._greeted(sock, endpoint, trusted=True)
             facts = log.facts(seconds=self.patience.greeting)
-            with channel.wire.within(self.patience.greeting):
-                found = capabilities(channel)
+            found = self._capabilities(channel, greeting)
         except ConnectionLostError as error:
             raise log.failure() or error from None
-        return Connected(channel, facts, found, way, greeting)
+        return Connected(channel, facts, found, way, greeting.text)
+
+    def _capabilities(self, channel: Channel, greeting: StatusText | None) -> frozenset[str]:
+        """Return what is announced under the final protection; asked for if nothing was yet.
+
+        Parameters
+        ----------
+        greeting
+            None where it came before TLS.
+        """
+        announced = announced_by(greeting) if greeting is not None else None
+        if announced:
+            return announced
+        with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
+            return ask_capabilities(channel)
 
     def _channel(self, sock: socket.socket, endpoint: Target, *, trusted: bool) -> Channel:
         wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop, tap=self.tap)
@@ -218,8 +235,8 @@ class Connector:
 
     def _greeted(
         self, sock: socket.socket, endpoint: Target, *, trusted: bool
-    ) -> tuple[Channel, str]:
-        """Return a channel after the server's greeting, and the greeting's words."""
+    ) -> tuple[Channel, StatusText]:
+        """Return a channel after the server's greeting, and the greeting."""
         channel = self._channel(sock, endpoint, trusted=trusted)
         where = f"{endpoint.side} {endpoint.address}"
         with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
@@ -237,7 +254,7 @@ class Connector:
                 side=endpoint.side,
             )
         if word == "OK":
-            return channel, status.text
+            return channel, status
         if trusted:
             raise ProtocolError(
                 f"{where} says that the session is already logged in (PREAUTH), as whom is unknown",
@@ -255,7 +272,7 @@ class Connector:
         """Bring the server to where the handshake is due; return what it announced before."""
         where = f"{endpoint.side} {endpoint.address}"
         with channel.wire.within(self.patience.greeting, at_most=MAX_SMALL_TALK):
-            announced = capabilities(channel)
+            announced = ask_capabilities(channel)
             if "STARTTLS" not in announced:
                 raise TLSPolicyError(
                     f"{where} does not offer STARTTLS, which tls.mode StartTLS demands: choose "
@@ -342,17 +359,3 @@ class Connector:
             f"{error}. No credentials were sent",
             side=endpoint.side,
         )
-
-
-def capabilities(channel: Channel) -> frozenset[str]:
-    """Ask for the server's capabilities and return them in upper case."""
-    try:
-        answers = channel.run(b"CAPABILITY", command="CAPABILITY").untagged
-    except CommandRefusedError as error:
-        raise channel.violation(f"no capabilities ({error.text})") from None
-    words: set[str] = set()
-    for answer in answers:
-        name, _, rest = answer.text.partition(b" ")
-        if name.upper() == b"CAPABILITY":
-            words.update(rest.decode("ascii", "replace").upper().split())
-    return frozenset(words)

@@ -3,68 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import imaplib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from imapclient.exceptions import ProtocolError as ImapclientProtocolError
-from imapclient.imap_utf7 import decode as utf7_decode
-from imapclient.imap_utf7 import encode as utf7_encode
-
-from mailsync_syncjob.errors import CommandRefusedError, EngineError, TokenRefusedError
+from mailsync_syncjob.errors import EngineError, TokenRefusedError
 from mailsync_syncjob.imap.append import Writer
 from mailsync_syncjob.imap.auth import log_in
+from mailsync_syncjob.imap.capabilities import ask_capabilities, capabilities_among
 from mailsync_syncjob.imap.channel import (
     MAX_LONG_ANSWER,
     MAX_SHORT_ANSWER,
-    farewell_error,
-    status_error,
+    MAX_SMALL_TALK,
+    Command,
 )
-from mailsync_syncjob.imap.client import make_client
 from mailsync_syncjob.imap.fetch import Reader
-from mailsync_syncjob.imap.parse import parse_values
+from mailsync_syncjob.imap.selecting import OpenFolder, read_opened
+from mailsync_syncjob.imap.survey import (
+    Asking,
+    read_standings,
+    read_survey,
+    standing_key,
+    status_command,
+)
 from mailsync_syncjob.imap.syntax import astring, sequence_sets
 from mailsync_syncjob.imap.ways import along
-from mailsync_syncjob.texts import parse_status_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from mailsync_api.status import TLSFacts
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.connect import Connected, Connector
+    from mailsync_syncjob.imap.survey import Standing, Survey
     from mailsync_syncjob.party import Party
 
-__all__ = ["ListedFolder", "OpenFolder", "Session", "encode_name", "open_session"]
+__all__ = ["Session", "open_session"]
 
-_UNEXPECTED: Final = ("unexpected response:", "unexpected tagged response:")
 HOLD_BYTES: Final = 8 << 20
 """The largest message that is held in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedFolder:
-    """A folder as a server lists it."""
-
-    raw: bytes
-    """The name for commands, exactly as it came."""
-    name: str
-    """The same, decoded."""
-    separator: str
-    """One character, or empty where the server has no levels."""
-    selectable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class OpenFolder:
-    """The selected folder."""
-
-    exists: int
-    uid_validity: int
-    permanent_flags: tuple[bytes, ...] | None
-    """None where the server does not say, which allows everything (RFC 9051 section 7.1)."""
+_CAPABILITY: Final = Command("CAPABILITY", (b"CAPABILITY",))
 
 
 def open_session(endpoint: Endpoint, *, connector: Connector) -> Session:
@@ -89,108 +67,112 @@ def _open(endpoint: Endpoint, connector: Connector) -> Session:
     connected = connector.connect(endpoint)
     endpoint = along(endpoint, connected.way)
     try:
-        log_in(connected, endpoint=endpoint, seconds=connector.patience.greeting)
-        return Session(connected, endpoint=endpoint, patience=connector.patience)
+        told = log_in(connected, endpoint=endpoint, seconds=connector.patience.greeting)
+        return Session(connected, patience=connector.patience, side=endpoint.side, told=told)
     except BaseException:
         connected.channel.wire.close()
         raise
 
 
 class Session:
-    """One logged-in connection, used by one thread."""
+    """One logged-in connection, used by one thread.
 
-    def __init__(self, connected: Connected, *, endpoint: Endpoint, patience: Patience) -> None:
-        self.side: Party = endpoint.side
+    Parameters
+    ----------
+    told
+        What the server announced along with the login; None if it did not.
+    """
+
+    def __init__(
+        self,
+        connected: Connected,
+        *,
+        patience: Patience,
+        side: Party,
+        told: frozenset[str] | None,
+    ) -> None:
+        self.side: Party = side
         self.facts: TLSFacts = connected.facts
         self._channel = connected.channel
         self._patience = patience
-        self._masked = endpoint.masked_words
-        with self._speaking("CAPABILITY"):
-            self._client: Any = make_client(self._channel.wire)
-            announced = self._client.capabilities()
-        self.capabilities: frozenset[str] = frozenset(
-            word.decode("ascii", "replace").upper() for word in announced
-        )
+        self._before = connected.capabilities
+        self._told = told
+        self._writer: Writer | None = None
         self.reader = Reader(self._channel, patience=patience, hold_bytes=HOLD_BYTES)
-        self.writer = Writer(self._channel, patience=patience, capabilities=self.capabilities)
 
-    def list_folders(self) -> list[ListedFolder]:
-        """Return all folders that the server lists."""
-        return list(self._list(b"LIST"))
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the server announces to who is logged in, in upper case; it is asked once."""
+        if self._told is None:
+            with self._channel.wire.within(self._patience.command, at_most=MAX_SMALL_TALK):
+                self._told = ask_capabilities(self._channel)
+        return self._told
 
-    def subscribed(self) -> frozenset[bytes]:
-        """Return the raw names of the subscribed folders."""
-        return frozenset(folder.raw for folder in self._list(b"LSUB"))
+    @property
+    def writer(self) -> Writer:
+        """What stores messages."""
+        if self._writer is None:
+            self._writer = Writer(
+                self._channel, patience=self._patience, capabilities=self.capabilities
+            )
+        return self._writer
 
-    def _list(self, verb: bytes) -> Iterator[ListedFolder]:
-        limits = self._channel.wire.within(self._patience.command, at_most=MAX_LONG_ANSWER)
-        with limits:
-            outcome = self._channel.run(verb, b'"" "*"', command=verb.decode())
-        for response in outcome.untagged:
-            word, _, _ = response.text.partition(b" ")
-            if word.upper() == verb:
-                yield self._listed(response.parts)
+    def survey(self, *, sizes: bool) -> Survey:
+        """Return what there is, with one wait where the server can say it at once.
 
-    def _listed(self, parts: Sequence[bytes]) -> ListedFolder:
-        try:
-            values = parse_values(parts)
-            _, flags, separator, raw = values[:4]
-            if not isinstance(flags, list) or not isinstance(raw, bytes):
-                raise ValueError("flags and name expected")  # noqa: TRY004, TRY301  caught below
-        except ValueError as error:
-            raise self._channel.violation(f"a LIST answer that is none: {error}") from None
-        attributes = {flag.lower() for flag in flags if isinstance(flag, bytes)}
-        return ListedFolder(
-            raw=raw,
-            name=_decoded(raw),
-            separator=separator.decode("latin-1") if isinstance(separator, bytes) else "",
-            selectable=not attributes & {b"\\noselect", b"\\nonexistent"},
-        )
+        Parameters
+        ----------
+        sizes
+            Whether the folders' bytes are of interest.
 
-    def personal_namespace(self) -> tuple[str, str] | None:
-        """Return prefix and separator of the user's own folders; None if the server cannot say."""
-        if "NAMESPACE" not in self.capabilities:
-            return None
-        with self._speaking("NAMESPACE"):
-            spaces = self._client.namespace()
-        if not spaces.personal:
-            return None
-        prefix, separator = spaces.personal[0]
-        return _decoded(prefix or b""), separator or ""
+        Raises
+        ------
+        CommandRefusedError
+            The server does not list its folders.
+        """
+        also: tuple[Command, ...] = ()
+        if self._told is None and "NAMESPACE" in self._before:
+            # What it announced before the login, under the same protection, is enough to begin.
+            also, announced = (_CAPABILITY,), self._before
+        else:
+            announced = self.capabilities
+        asking = Asking(announced, sizes)
+        at_once = asking.at_once
+        with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
+            commands = asking.commands(at_once=at_once)
+            flight = self._channel.fly((*also, *commands))
+            if also:
+                flight.check(_CAPABILITY)
+                self._told = capabilities_among(flight.untagged)
+            if at_once and flight.refusal(commands[0]) is not None:
+                # Announced is not always enough.
+                commands = asking.commands(at_once=False)
+                flight = self._channel.fly(commands)
+        flight.check(*commands)
+        return read_survey(self._channel, flight)
 
-    def foreign_prefixes(self) -> tuple[str, ...]:
-        """Return the prefixes of other users' and shared folders."""
-        if "NAMESPACE" not in self.capabilities:
-            return ()
-        with self._speaking("NAMESPACE"):
-            spaces = self._client.namespace()
-        prefixes = [prefix for group in (spaces.other, spaces.shared) for prefix, _ in group or ()]
-        return tuple(_decoded(prefix) for prefix in prefixes if prefix)
+    def standings(self, names: Sequence[bytes], *, sizes: bool) -> dict[bytes, Standing]:
+        """Return how these folders stand, by raw name; those that it is refused for are missing."""
+        if not names:
+            return {}
+        items = Asking(self.capabilities, sizes).items
+        with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
+            flight = self._channel.fly([status_command(raw, items) for raw in names])
+        found = read_standings(self._channel, flight.untagged)
+        if len(names) == len(found) == 1:
+            return dict(zip(names, found.values(), strict=True))  # however it spells the name
+        return {raw: found[key] for raw in names if (key := standing_key(raw)) in found}
 
-    def counts(self, raw: bytes) -> tuple[int, int | None]:
-        """Return a folder's messages and, where the server can say it, their bytes."""
-        wanted = ["MESSAGES"]
-        if "STATUS=SIZE" in self.capabilities:
-            wanted.append("SIZE")  # RFC 8438
-        with self._speaking("STATUS"):
-            status = self._client.folder_status(raw, wanted)
-        return int(status.get(b"MESSAGES", 0)), status.get(b"SIZE")
-
-    def standing(self, raw: bytes) -> tuple[int, int | None]:
-        """Return a folder's messages and next UID, which change when something is stored in it."""
-        with self._speaking("STATUS"):
-            status = self._client.folder_status(raw, ["MESSAGES", "UIDNEXT"])
-        return int(status.get(b"MESSAGES", 0)), status.get(b"UIDNEXT")
+    def standing(self, raw: bytes) -> Standing | None:
+        """Return how a folder stands now; None if the server does not say it."""
+        return self.standings([raw], sizes=False).get(raw)
 
     def open(self, raw: bytes, *, read_only: bool) -> OpenFolder:
         r"""Select a folder; read-only is EXAMINE, which changes nothing, not even \Recent."""
-        with self._speaking("EXAMINE" if read_only else "SELECT"):
-            answer = self._client.select_folder(raw, readonly=read_only)
-        return OpenFolder(
-            exists=int(answer.get(b"EXISTS", 0)),
-            uid_validity=int(answer.get(b"UIDVALIDITY", 0)),
-            permanent_flags=answer.get(b"PERMANENTFLAGS"),
-        )
+        command = Command.of(b"EXAMINE" if read_only else b"SELECT", astring(raw))
+        with self._brief():
+            outcome = self._channel.run(*command.words, command=command.name)
+        return read_opened(self._channel, outcome, read_only=read_only)
 
     def create(self, raw: bytes) -> None:
         """Create a folder.
@@ -235,49 +217,3 @@ class Session:
     def _brief(self) -> AbstractContextManager[object]:
         """Give one command its deadline, and its answer a limit."""
         return self._channel.wire.within(self._patience.command, at_most=MAX_SHORT_ANSWER)
-
-    @contextlib.contextmanager
-    def _speaking(self, command: str) -> Iterator[None]:
-        """Give imapclient a deadline and turn its errors into ours, here and only here."""
-        try:
-            with self._brief():
-                yield
-        except imaplib.IMAP4.readonly:
-            raise CommandRefusedError(
-                command, side=self.side, code="READ-ONLY", text="the folder is read-only"
-            ) from None
-        except imaplib.IMAP4.abort as error:
-            raise self._aborted(str(error)) from None
-        except imaplib.IMAP4.error as error:
-            # imapclient's form is "select failed: text".
-            _, _, text = str(error).rpartition("failed: ")
-            status = parse_status_text(text.encode(), secrets=self._masked)
-            raise status_error(command, status=status, side=self.side) from None
-        except (ImapclientProtocolError, UnicodeError, ValueError, IndexError) as error:
-            raise self._channel.violation(
-                f"an answer to {command} that is none ({type(error).__name__})"
-            ) from None
-
-    def _aborted(self, words: str) -> EngineError:
-        # imaplib aborts on BYE, with its text, and on a line that it does not understand, with that
-        # line. Its form is "command: SELECT => text"; an end without a word is the wire's to tell.
-        _, arrow, text = words.rpartition("=> ")
-        said = text if arrow else words
-        if said.startswith(_UNEXPECTED):
-            return self._channel.violation("a line that answers no command")
-        return farewell_error(
-            parse_status_text(said.encode(), secrets=self._masked), side=self.side
-        )
-
-
-def encode_name(name: str) -> bytes:
-    """Return a folder name in modified UTF-7; control characters come out as harmless base64."""
-    return bytes(utf7_encode(name))
-
-
-def _decoded(raw: bytes) -> str:
-    """Return a name decoded from modified UTF-7, or as Latin-1 where it is not valid."""
-    try:
-        return str(utf7_decode(raw))
-    except (UnicodeError, ValueError):
-        return raw.decode("latin-1")

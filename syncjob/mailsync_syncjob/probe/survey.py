@@ -24,8 +24,9 @@ from mailsync_syncjob.errors import (
     UnreachableError,
 )
 from mailsync_syncjob.imap.auth import log_in
+from mailsync_syncjob.imap.capabilities import ask_capabilities
 from mailsync_syncjob.imap.channel import MAX_SHORT_ANSWER
-from mailsync_syncjob.imap.connect import Connector, capabilities
+from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.imap.greeting import spoken
 from mailsync_syncjob.imap.parse import parse_values
 from mailsync_syncjob.imap.tcp import open_tcp
@@ -183,7 +184,7 @@ class Survey:
             with connected.channel.wire.within(
                 self._left(self.patience.command), at_most=MAX_SHORT_ANSWER
             ):
-                after = capabilities(connected.channel)
+                after = ask_capabilities(connected.channel)
         except InterruptedRunError:
             raise
         except EngineError as error:
