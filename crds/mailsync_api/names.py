@@ -38,6 +38,8 @@ __all__ = [
     "SHORT_NAME_MAILENDPOINT",
     "SHORT_NAME_MAILSYNC",
     "SPEC_HASH_ANNOTATION",
+    "STATE_FILE_NAME",
+    "STATE_VOLUME",
     "TERMINATION_MESSAGE_BYTES",
     "TERMINATION_MESSAGE_PATH",
     "TRIGGER_ANNOTATION",
@@ -52,6 +54,7 @@ __all__ = [
     "proxy_password_path",
     "proxy_username_path",
     "secret_path",
+    "state_path",
     "token_ca_path",
     "tunnel_config_path",
     "tunnel_container",
@@ -123,6 +126,11 @@ CLIENT_KEY_FILE_NAME: Final = "tls.key"
 PROXY_USERNAME_FILE_NAME: Final = "username"
 PROXY_PASSWORD_FILE_NAME: Final = "password"  # noqa: S105  a file's name, not a password
 
+STATE_VOLUME: Final = "state"
+"""The volume, and the folder below ``SECRETS_ROOT``, with what the last run left for this one."""
+STATE_FILE_NAME: Final = "state.json"
+"""The file with the resume state, and the key in the MailSync's ConfigMap."""
+
 TUNNEL_INPUT_ENV: Final = "MAILSYNC_TUNNEL_INPUT"
 """The environment variable of a tunnel's container (``mailsync_api.tunnel.TunnelInput``)."""
 TUNNEL_ROOT: Final = "/var/run/mailsync-tunnel"
@@ -171,6 +179,11 @@ def proxy_username_path(side: str) -> str:
 def proxy_password_path(side: str) -> str:
     """Return the file with the password for that proxy."""
     return f"{SECRETS_ROOT}/{side}-proxy/{PROXY_PASSWORD_FILE_NAME}"
+
+
+def state_path() -> str:
+    """Return the file with the resume state; there is none before the first run."""
+    return f"{SECRETS_ROOT}/{STATE_VOLUME}/{STATE_FILE_NAME}"
 
 
 def tunnel_container(place: str) -> str:

@@ -177,6 +177,8 @@ class Report(OpenApiModel):
     """Each folder."""
     skipped: list[SkippedMessage] = []
     """Each message that was not copied."""
+    state: str | None = None
+    """The resume state (``mailsync_api.state``) to give to the next run, as it is."""
     limits: list[LimitReport] = []
     """Each limit that held: the strictest of its kind."""
 

@@ -39,11 +39,12 @@ __all__ = [
 ]
 
 STATE_VERSION: Final = 1
-STATE_BYTES: Final = 640 * 1024
+STATE_BYTES: Final = 720 * 1024
 """The largest state: beside it a ConfigMap, which holds 1 MiB in all, has room for a report."""
 _MOST_FOLDERS: Final = 20_000
 _NOT_THE_WORK: Final = frozenset(
-    {"namespace", "name", "run", "run_type", "source", "destination", "mode", "limits"}
+    {"namespace", "name", "run", "run_type", "source", "destination", "mode"}
+    | {"connections", "connections_origin", "pace"}
 )
 """Fields of a run's input that do not change what a complete pass of a folder is."""
 

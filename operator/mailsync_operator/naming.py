@@ -53,7 +53,7 @@ def probe_job_name(*, name: str, uid: str, number: int) -> str:
 
 
 def report_name(*, name: str, uid: str) -> str:
-    """Return the name of the ConfigMap with the last report."""
+    """Return the name of the ConfigMap with the last report and the resume state."""
     return f"{object_stem(name=name, uid=uid)}-report"
 
 

@@ -1,12 +1,18 @@
-"""The report of a run: found in the log, kept in a ConfigMap of bounded size."""
+"""What is kept of a run: its report and the resume state, in a ConfigMap of bounded size.
+
+Both come in one line of the log. A line that cannot be read leaves the ConfigMap as it is: the next
+run gets an older state then, which costs it time and nothing else.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from mailsync_api import names
 from mailsync_api.report import Report, ReportLine, parse_line
+from mailsync_api.state import STATE_BYTES
 from mailsync_operator.naming import report_name
 
 if TYPE_CHECKING:
@@ -16,9 +22,12 @@ __all__ = ["REPORT_KEY", "find_report", "report_config_map"]
 
 REPORT_KEY: Final = "report.json"
 REPORT_BYTES: Final = 900 * 1024
-"""A ConfigMap holds 1 MiB in all."""
+"""The most that a report takes."""
+CONFIG_MAP_BYTES: Final = 1000 * 1024
+"""What report and state take together: a ConfigMap holds 1 MiB in all."""
 _MARGIN: Final = 200
 """Bytes for the names of the lists and the count of what is left out."""
+_log = logging.getLogger(__name__)
 
 
 def find_report(log: str) -> Report | None:
@@ -32,7 +41,9 @@ def find_report(log: str) -> Report | None:
 
 
 def report_config_map(mailsync: MailSyncObject, report: Report, *, run: int) -> dict[str, Any]:
-    """Return the ConfigMap with a report, owned by the MailSync."""
+    """Return the ConfigMap with a report and the state for the next run, owned by the MailSync."""
+    state = _state(mailsync, report)
+    room = CONFIG_MAP_BYTES - len(state.encode())
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -58,15 +69,30 @@ def report_config_map(mailsync: MailSyncObject, report: Report, *, run: int) -> 
                 }
             ],
         },
-        "data": {REPORT_KEY: _text(report)},
+        "data": {REPORT_KEY: _text(report, most=min(room, REPORT_BYTES))}
+        | ({names.STATE_FILE_NAME: state} if state else {}),
     }
 
 
-def _text(report: Report) -> str:
+def _state(mailsync: MailSyncObject, report: Report) -> str:
+    """Return the state, empty where there is none that fits: the next run does without it then."""
+    state = report.state or ""
+    if len(state.encode()) <= STATE_BYTES:
+        return state
+    _log.warning(
+        "the resume state of a run has %d bytes and is not kept; the next run compares in full",
+        len(state.encode()),
+        extra={"mailsync": "/".join(mailsync.key)},
+    )
+    return ""
+
+
+def _text(report: Report, *, most: int) -> str:
     """Return the report as JSON; what does not fit is left out, and that is said."""
     wire = report.to_wire()
+    wire.pop("state", None)
     skipped, folders = wire.pop("skipped"), wire.pop("folders")
-    room = REPORT_BYTES - len(_json(wire).encode()) - _MARGIN
+    room = most - len(_json(wire).encode()) - _MARGIN
     # What was skipped matters more, and may take what the folders leave of three quarters.
     kept_folders = _fitting(folders, room // 4)
     kept_skipped = _fitting(skipped, room - _size(kept_folders))

@@ -16,6 +16,7 @@ from mailsync_api.exitcodes import ExitCode, fail_job_codes
 from mailsync_api.job import JobInput
 from mailsync_api.mailendpoint import MailEndpointSpec
 from mailsync_api.probe import ProbeInput
+from mailsync_api.report import Report
 from mailsync_api.status import CurrentRun, RunType
 from mailsync_api.tunnel import TunnelInput
 from mailsync_operator.builders.job import Engine, build_job, to_object
@@ -23,9 +24,10 @@ from mailsync_operator.builders.probe import build_probe_job
 from mailsync_operator.gate import endpoint_state
 from mailsync_operator.naming import job_name, probe_job_name
 from mailsync_operator.observe import read, read_accounts, read_spec
+from mailsync_operator.report import report_config_map
 from mailsync_operator.snapshot import MailSyncObject
 from tests.unit_operator.endpoint_objects import endpoint_object
-from tests.unit_operator.objects import NOW, mailsync_object, wanted_hash
+from tests.unit_operator.objects import NOW, mailsync_object, verdict, wanted_hash
 
 _DATA = Path(__file__).parent.parent / "data" / "operator"
 
@@ -294,7 +296,8 @@ def test_certificates_are_the_tunnels_and_passwords_the_engines() -> None:
     [source, destination], [engine] = spec["initContainers"], spec["containers"]
     assert mounted(source) == {"source-ca": True, "source-client": True, "tunnel": False}
     assert mounted(destination) == {"tunnel": False}
-    assert mounted(engine) == {"source": True, "destination": True, "tunnel": True, "tmp": False}
+    own = {"source": True, "destination": True, "state": True}
+    assert mounted(engine) == {**own, "tunnel": True, "tmp": False}
 
 
 def test_the_input_is_what_the_engine_reads() -> None:
@@ -325,6 +328,7 @@ def test_files_are_where_the_engine_looks_for_them() -> None:
         names.ca_path("destination"),
         names.client_certificate_path("destination"),
         names.client_key_path("destination"),
+        names.state_path(),
     }
 
 
@@ -346,6 +350,7 @@ def test_a_side_with_tokens_mounts_what_its_grant_reads() -> None:
         "destination": {"robot.json": "service-account.json"},
         # The token endpoint is verified, whatever the mail server's policy.
         "destination-token-ca": {"ca.crt": "ca.crt"},
+        "state": {"state.json": "state.json"},
     }
     [container] = spec["containers"]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -379,6 +384,7 @@ def test_a_clear_text_side_mounts_no_certificates() -> None:
     assert {volume["name"] for volume in pod_spec(job)["volumes"]} == {
         "source",
         "destination",
+        "state",
         "tmp",
     }
 
@@ -386,6 +392,16 @@ def test_a_clear_text_side_mounts_no_certificates() -> None:
 def test_a_side_without_a_password_mounts_none() -> None:
     authentication = {"mechanism": "External", "secretRef": None}
     spec = pod_spec(built(mailsync_object(source={"authentication": authentication})))
-    assert {volume["name"] for volume in spec["volumes"]} == {"destination", "tmp"}
+    expected = {"destination", "state", "tmp"}
+    assert {volume["name"] for volume in spec["volumes"]} == expected
     [container] = spec["containers"]
-    assert {mount["name"] for mount in container["volumeMounts"]} == {"destination", "tmp"}
+    assert {mount["name"] for mount in container["volumeMounts"]} == expected
+
+
+def test_no_run_waits_for_the_state_of_the_one_before() -> None:
+    spec = pod_spec(built(mailsync_object()))
+    [source] = [v["configMap"] for v in spec["volumes"] if v["name"] == names.STATE_VOLUME]
+    assert source["optional"] is True
+    report = report_config_map(mailsync_object(), Report(verdict=verdict(), state="{}"), run=1)
+    assert source["name"] == report["metadata"]["name"]
+    assert {item["key"] for item in source["items"]} <= set(report["data"])

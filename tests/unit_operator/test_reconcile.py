@@ -386,6 +386,31 @@ def test_one_deleted_while_it_is_looked_at() -> None:
     assert world.look() is None
 
 
+def test_the_state_of_a_run_is_there_for_the_next_one_and_stays_when_a_log_is_lost() -> None:
+    world = World()
+    world.settle()
+    world.cluster.start_pod()
+    world.settle()
+    line = json.dumps(ReportLine(time=NOW, report=Report(verdict=verdict(), state="s1")).to_wire())
+    world.cluster.end_pod(0, verdict(), line)
+    world.cluster.end_job("Complete")
+    world.settle()
+    name = world.status.report_name
+    assert name is not None
+
+    def state_kept() -> str:
+        return str(world.cluster.objects["ConfigMap", "default", name]["data"]["state.json"])
+
+    assert state_kept() == "s1"
+    world.cluster.errors["pod_log"] = TransientError("the node is gone")
+    world.change(trigger={"manual": "again"})
+    world.settle()
+    world.run()
+    assert world.status.last_run is not None
+    assert world.status.last_run.number == 2
+    assert state_kept() == "s1"
+
+
 def test_the_report_names_what_was_skipped_however_long_the_log() -> None:
     world = World()
     world.settle()

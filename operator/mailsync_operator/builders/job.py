@@ -16,7 +16,7 @@ from mailsync_api.exitcodes import fail_job_codes
 from mailsync_api.job import job_input
 from mailsync_operator.builders.pod import engine_pod_spec
 from mailsync_operator.house import JOB_LIFETIME_SECONDS
-from mailsync_operator.naming import servers_hash
+from mailsync_operator.naming import report_name, servers_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,6 +110,7 @@ def build_job(  # noqa: PLR0913  what one Job is made of
                     image=engine.image,
                     pull_policy=engine.pull_policy,
                     text=text,
+                    state=report_name(name=mailsync.name, uid=mailsync.uid),
                 ),
             ),
         ),

@@ -13,7 +13,7 @@ from mailsync_operator.builders.tunnel import tunnel_container, tunnel_mount, tu
 from mailsync_operator.pending import CA_SUFFIX, CLIENT_SUFFIX, PROXY_SUFFIX, TOKEN_CA_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mailsync_api.mailendpoint import MailEndpointSpec
     from mailsync_api.podtemplate import PodTemplate
@@ -29,13 +29,34 @@ _REQUESTS: Final = {"cpu": "100m", "memory": "128Mi"}
 _LIMITS: Final = {"memory": "512Mi"}
 
 
-def engine_pod_spec(
-    spec: MailSyncSpec, accounts: Accounts, *, image: str, pull_policy: str, text: str
+def engine_pod_spec(  # noqa: PLR0913  what a pod is made of
+    spec: MailSyncSpec,
+    accounts: Accounts,
+    *,
+    image: str,
+    pull_policy: str,
+    text: str,
+    state: str,
 ) -> k8s.V1PodSpec:
-    """Return the pod's spec; ``text`` is the engine's input as JSON."""
+    """Return the pod's spec.
+
+    Parameters
+    ----------
+    text
+        The engine's input as JSON.
+    state
+        The ConfigMap that may have the last run's resume state.
+    """
     ends = [_account_end(side, accounts.account(side)) for side in Side]
     variable = k8s.V1EnvVar(name=names.INPUT_ENV, value=_verbatim(text))
-    return _pod_spec(spec.pod_template, ends, variable, image=image, pull_policy=pull_policy)
+    return _pod_spec(
+        spec.pod_template,
+        ends,
+        variable,
+        image=image,
+        pull_policy=pull_policy,
+        more=[_state_volume(state)],
+    )
 
 
 def probe_pod_spec(
@@ -76,16 +97,18 @@ class _End:
         return self.certificates if self.server.tunnel is not None else []
 
 
-def _pod_spec(
+def _pod_spec(  # noqa: PLR0913  what both kinds of pods have
     template: PodTemplate,
     ends: list[_End],
     variable: k8s.V1EnvVar,
     *,
     image: str,
     pull_policy: str,
+    more: Sequence[k8s.V1Volume] = (),
 ) -> k8s.V1PodSpec:
     volumes = [volume for end in ends for volume in (*end.own, *end.tunnels_own)]
-    mounts = [mount for end in ends for mount in _mounts(end.own)]
+    volumes += more
+    mounts = [mount for end in ends for mount in _mounts(end.own)] + _mounts(more)
     tunnels = [
         tunnel_container(
             end.name,
@@ -162,6 +185,17 @@ def _mounts(volumes: Iterable[k8s.V1Volume]) -> list[k8s.V1VolumeMount]:
         )
         for volume in volumes
     ]
+
+
+def _state_volume(config_map: str) -> k8s.V1Volume:
+    # Optional: before the first run there is none, and no run may wait for it.
+    source = k8s.V1ConfigMapVolumeSource(
+        name=config_map,
+        optional=True,
+        default_mode=_SECRET_MODE,
+        items=[k8s.V1KeyToPath(key=names.STATE_FILE_NAME, path=names.STATE_FILE_NAME)],
+    )
+    return k8s.V1Volume(name=names.STATE_VOLUME, config_map=source)
 
 
 def _proxy_volumes(name: str, server: Server) -> list[k8s.V1Volume]:
