@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     import pytest
 
-_SLOW = ("servers", "crash", "cluster", "bench")
+_SLOW = ("servers", "crash", "faults", "cluster", "bench")
 
 pytest_plugins = ("tests.support.secrecy_plugin",)
 

@@ -16,7 +16,7 @@ from tests.support.cyrus import prepare
 
 __all__ = ["GROUPS", "main", "selection"]
 
-GROUPS = ("servers", "crash", "cluster")
+GROUPS = ("servers", "crash", "faults", "cluster")
 """The groups of tests that need more than Python, and that may be left out by name."""
 
 _SERVERS = ("dovecot-imapd", "microsocks", "tinyproxy", "stunnel4")
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(skipped: set[str], arguments: list[str]) -> int:
-    if not {"servers", "crash"} <= skipped:
+    if not {"servers", "crash", "faults"} <= skipped:
         ensure(*_SERVERS)
     if "servers" not in skipped:
         authorization.install()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from multiprocessing.connection import Connection
-
-from typing_extensions import override
 
 from mailsync_api.endpoint import Side
 from mailsync_syncjob import pipeline
 from mailsync_syncjob.batching import BatchSize
-from mailsync_syncjob.deadline import Clock
 from mailsync_syncjob.imap import session
-from tests.support.recorded import endpoint, patience, run_between
+from tests.support.recorded import HastyClock, endpoint, patience, run_between
 
 __all__ = ["BATCH", "HOLD_BYTES", "Place", "run"]
 
@@ -21,27 +17,10 @@ BATCH = 3
 """Messages in one MULTIAPPEND, so that a small mailbox has several."""
 HOLD_BYTES = 6000
 """Larger messages are passed through."""
-_HASTE = 10.0
 _SECONDS = 3.0
 
 Place = tuple[str, int, str]
 """Host, port and user."""
-
-
-class _HastyClock(Clock):
-    """Waits between attempts take a tenth of their time."""
-
-    def __init__(self) -> None:
-        self._skipped = 0.0
-
-    @override
-    def monotonic(self) -> float:
-        return super().monotonic() + self._skipped
-
-    @override
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds / _HASTE)
-        self._skipped += seconds - seconds / _HASTE
 
 
 def run(source: Place, destination: Place, pipe: Connection) -> None:
@@ -53,6 +32,6 @@ def run(source: Place, destination: Place, pipe: Connection) -> None:
         endpoint(port, side=side, host=host, username=user)
         for side, (host, port, user) in ((Side.SOURCE, source), (Side.DESTINATION, destination))
     ]
-    report, output = run_between(*ends, clock=_HastyClock(), patient=patience(command=_SECONDS))
+    report, output = run_between(*ends, clock=HastyClock(), patient=patience(command=_SECONDS))
     logs = "; ".join(text for _, text in output.logs[-3:])
     pipe.send((int(report.verdict.exit_code), report.verdict.totals.copied, logs))

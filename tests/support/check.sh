@@ -17,7 +17,7 @@ start import-linter "$bin/lint-imports" --no-cache
 start crds "$bin/python" -m mailsync_api.crd --check crds
 start mypy "$bin/mypy" --no-error-summary
 # Side by side: some wait for hostile servers, some for processes of their own, the rest is work.
-unit=("$bin/python" -m pytest -q -m "not servers and not crash and not cluster and not bench")
+unit=("$bin/python" -m pytest -q -m "not servers and not crash and not faults and not cluster and not bench")
 hostile=tests/unit_syncjob/test_hostile.py
 start unit-hostile "${unit[@]}" "$hostile"
 processes=(tests/unit_syncjob/test_{crashes,cli,job,probe_job}.py)

@@ -19,13 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.cluster.cache import cache_root, locked
-from tests.cluster.packages import ensure
-from tests.cluster.shell import ToolingError, run, step
 from tests.support.certificates import Authority
 from tests.support.engine import Account
 from tests.support.imap import login
 from tests.support.poll import wait_until
+from tests.support.roots import ENTER, prepare_root
 from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
@@ -39,17 +37,6 @@ ADMIN: Final = "cyrus"
 _HOST: Final = "127.0.0.3"
 _RELEASE: Final = "trixie"
 _PACKAGES: Final = ("cyrus-imapd", "sasl2-bin", "libsasl2-modules")
-_ENVIRONMENT: Final = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
-
-# What is mounted here is gone with the namespace. The shell stays its first process: Cyrus changes
-# its user, which makes the kernel forget that it is to end with its parent.
-_ENTER: Final = """
-set -e
-mount --bind "$1" "$2/run"
-mount -t proc proc "$2/proc"
-chroot "$2" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 /bin/sh /run/start
-exit 0
-"""
 _START: Final = """
 set -e
 cp -a /var/lib/cyrus /run/lib
@@ -106,39 +93,7 @@ def prepare() -> Path:
     ToolingError
         This is not root, or a package cannot be had; the message says which.
     """
-    root = cache_root() / "servers" / f"cyrus-{_RELEASE}"
-    if root.is_dir():
-        return root
-    ensure("debootstrap")
-    with locked("cyrus"):
-        if root.is_dir():
-            return root
-        # Complete once it has its final name; what an interrupted attempt left is thrown away.
-        unfinished = root.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with step(f"a root folder with Debian {_RELEASE} for Cyrus"):
-            run(["debootstrap", "--variant=minbase", _RELEASE, unfinished, _mirror()])
-        with step(f"installing in it: {' '.join(_PACKAGES)}"):
-            policy = unfinished / "usr/sbin/policy-rc.d"
-            policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
-            policy.chmod(0o755)
-            install = ["apt-get", "install", "--yes", "--no-install-recommends", *_PACKAGES]
-            quiet = "DEBIAN_FRONTEND=noninteractive"
-            run(["chroot", unfinished, *_ENVIRONMENT, quiet, *install])
-        unfinished.rename(root)
-    return root
-
-
-def _mirror() -> str:
-    """Return where this machine's apt has Debian's own packages from."""
-    fields = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"
-    found = run(["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]).stdout
-    for line in found.splitlines():
-        origin, label, component, uri = line.split("|", 3)
-        if (origin, label, component) == ("Debian", "Debian", "main"):
-            return uri
-    raise ToolingError("apt has no source of Debian's main packages: add one, then apt-get update")
+    return prepare_root("cyrus", _RELEASE, _PACKAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +149,7 @@ class Cyrus:
         with (self.directory / "output").open("wb") as output:
             self._process = subprocess.Popen(
                 # Whoever kills the tests with SIGKILL ends all of it as well.
-                ["setpriv", "--pdeathsig", "KILL", *unshare, "sh", "-c", _ENTER, "cyrus",
+                ["setpriv", "--pdeathsig", "KILL", *unshare, "sh", "-c", ENTER, "cyrus",
                  inside, root],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

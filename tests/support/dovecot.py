@@ -13,9 +13,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.cluster.packages import ensure
 from tests.support.certificates import Authority
@@ -73,6 +73,8 @@ class Settings:
     """The address that it listens on."""
     usual_ports: bool = False
     """Whether it listens on 143 and 993 instead of any free ports; for a host of the test's own."""
+    disk: str = ""
+    """The size of a disk of its own for mail, as tmpfs takes it; empty for the machine's."""
 
 
 class Dovecot:
@@ -131,7 +133,7 @@ class Dovecot:
         configuration = self._configure()
         with (self.directory / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
-                [_dovecot(), "-F", "-c", configuration],
+                [*self._on_disk(), _dovecot(), "-F", "-c", configuration],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -155,6 +157,31 @@ class Dovecot:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
+    def restart(self, **changes: Any) -> None:
+        """Stop it and start it again, with other settings; the mail stays."""
+        self.stop()
+        self.settings = replace(self.settings, **changes)
+        self.start()
+
+    def resize_disk(self, size: str) -> None:
+        """Give its own disk another size."""
+        assert self._process
+        remount = ["mount", "-o", f"remount,size={size}", str(self._home)]
+        enter = ["nsenter", "--mount", f"--target={self._process.pid}"]
+        subprocess.run([*enter, *remount], check=True)
+
+    @property
+    def _home(self) -> Path:
+        return self.directory / "home"
+
+    def _on_disk(self) -> list[str]:
+        """Return what its command is run by: a shell that mounts its disk where only it sees it."""
+        size = self.settings.disk
+        if not size:
+            return []
+        mount = f'mount -t tmpfs -o size={size} tmpfs "$0" && chown {_MAIL_USER}: "$0" && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", mount, str(self._home)]
+
     def _answers(self) -> bool:
         process = self._process
         if process is None or process.poll() is not None:
@@ -170,8 +197,8 @@ class Dovecot:
         directory, settings = self.directory, self.settings
         # Dovecot's processes run as other users and must come through.
         directory.chmod(0o755)
-        home = directory / "home"
-        home.mkdir()
+        home = self._home
+        home.mkdir(exist_ok=True)
         shutil.chown(home, _MAIL_USER, _MAIL_USER)
         users = directory / "users"
         users.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,19 @@ if TYPE_CHECKING:
     from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.output import Level
 
-__all__ = ["PASSWORD", "FastClock", "Recorded", "connector", "endpoint", "patience", "run_between"]
+__all__ = [
+    "PASSWORD",
+    "FastClock",
+    "HastyClock",
+    "Recorded",
+    "connector",
+    "endpoint",
+    "patience",
+    "run_between",
+]
 
 PASSWORD = "the-secret-word"
+_HASTE = 10.0
 
 
 class FastClock(Clock):
@@ -40,6 +51,22 @@ class FastClock(Clock):
     @override
     def sleep(self, seconds: float) -> None:
         self._skipped += seconds
+
+
+class HastyClock(Clock):
+    """Real time, but waits between attempts take a tenth of theirs."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    @override
+    def monotonic(self) -> float:
+        return super().monotonic() + self._skipped
+
+    @override
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / _HASTE)
+        self._skipped += seconds - seconds / _HASTE
 
 
 @dataclass

@@ -1,0 +1,254 @@
+"""The table of faults; ``docs/faults.md`` shows the same one, a test keeps them equal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mailsync_api.endpoint import Side
+from mailsync_api.exitcodes import ExitCode
+from tests.faults import acts
+from tests.faults.acts import amid, asks, at_greeting, beside, stored
+from tests.faults.case import LARGE, MAILBOX, Fault, Holds, Scene
+from tests.support.dovecot import Settings
+from tests.support.mailbox import plain_message
+
+__all__ = ["FAULTS", "table"]
+
+_SOURCE: Final = (Side.SOURCE,)
+_DESTINATION: Final = (Side.DESTINATION,)
+_LISTS: Final = asks(b" LIST ")
+_COMPARES: Final = asks(b" FETCH 1:")
+_READS: Final = asks(b"BODY.PEEK[])")
+_STORES: Final = asks(b" APPEND ")
+_OPENS_WORK: Final = asks(b'"Work"', b" Work\r\n")
+_HALF: Final = MAILBOX[:30]
+_WORK: Final = tuple(message for message in MAILBOX if message.path == ("Work",))
+
+_SILENCE: Final = (
+    Fault(
+        "it vanishes before its greeting",
+        amid(at_greeting, acts.freeze),
+        ExitCode.UNREACHABLE,
+        Holds.NONE,
+        short=True,
+    ),
+    Fault(
+        "it vanishes each time at the list of folders",
+        amid(_LISTS, acts.freeze),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        short=True,
+    ),
+    Fault("it vanishes once at the list of folders", amid(_LISTS, acts.freeze, times=1), short=True),
+    Fault(
+        "it vanishes each time in a comparison",
+        amid(_COMPARES, acts.freeze),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        short=True,
+        there=_HALF,
+    ),
+    Fault(
+        "it vanishes once in a comparison",
+        amid(_COMPARES, acts.freeze, times=1),
+        short=True,
+        there=_HALF,
+    ),
+    Fault(
+        "it vanishes each time while messages are read",
+        amid(_READS, acts.freeze),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        sides=_SOURCE,
+        short=True,
+    ),
+    Fault(
+        "it vanishes once while messages are read",
+        amid(_READS, acts.freeze, times=1),
+        sides=_SOURCE,
+        short=True,
+    ),
+    Fault(
+        "it vanishes each time before a message reaches it",
+        amid(_STORES, acts.freeze),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        sides=_DESTINATION,
+        short=True,
+    ),
+    Fault(
+        "it vanishes each time amid a message of 10 MB",
+        amid(_STORES, acts.freeze),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        sides=_DESTINATION,
+        short=True,
+        mailbox=LARGE,
+    ),
+    Fault(
+        "it vanishes each time when it has stored messages, before it says so",
+        amid(stored, acts.freeze),
+        sides=_DESTINATION,
+        short=True,
+    ),
+)
+
+_SLOWNESS: Final = (
+    Fault(
+        "1 byte a second from the greeting on",
+        amid(at_greeting, acts.drip_down),
+        ExitCode.UNREACHABLE,
+        Holds.NONE,
+        short=True,
+    ),
+    Fault(
+        "1 byte a second from the list of folders on, each time",
+        amid(_LISTS, acts.drip_down),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        short=True,
+    ),
+    Fault(
+        "1 byte a second in a comparison, each time",
+        amid(_COMPARES, acts.drip_down),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        short=True,
+        there=_HALF,
+    ),
+    Fault(
+        "1 byte a second in a message, each time",
+        amid(_READS, acts.drip_down),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        sides=_SOURCE,
+        short=True,
+    ),
+    Fault(
+        "1 byte a second in a message, once",
+        amid(_READS, acts.drip_down, times=1),
+        sides=_SOURCE,
+        short=True,
+    ),
+    Fault(
+        "1 byte a second in the answer that messages are stored, each time",
+        amid(stored, acts.drip_down),
+        sides=_DESTINATION,
+        short=True,
+    ),
+    Fault(
+        "it takes 1 byte a second of a message, each time",
+        amid(_STORES, acts.drip_up),
+        ExitCode.CONNECTION_LOST,
+        Holds.NONE,
+        sides=_DESTINATION,
+        short=True,
+        mailbox=LARGE,
+    ),
+)
+
+_CUTS: Final = (
+    Fault("the connection is cut once at each command of LIST", amid(_LISTS, acts.cut, times=1)),
+    Fault(
+        "it is cut each time when it has stored messages, before it says so",
+        amid(stored, acts.cut),
+        sides=_DESTINATION,
+    ),
+    Fault(
+        "it is stopped and started again while messages are copied",
+        beside(_READS, acts.restart, after=1),
+        sides=_SOURCE,
+        own=Settings(),
+    ),
+    Fault(
+        "it is stopped and started again while messages are copied",
+        beside(stored, acts.restart),
+        sides=_DESTINATION,
+        own=Settings(),
+    ),
+    Fault(
+        "it is stopped for good while messages are copied",
+        beside(_STORES, acts.stop, after=1),
+        ExitCode.CONNECTION_LOST,
+        Holds.PART,
+        sides=_DESTINATION,
+        own=Settings(),
+        cure=lambda scene: scene.servers[Side.DESTINATION].start(),
+    ),
+    Fault(
+        "it is stopped for good while messages are copied",
+        beside(_READS, acts.stop, after=1),
+        ExitCode.CONNECTION_LOST,
+        Holds.PART,
+        sides=_SOURCE,
+        own=Settings(),
+        cure=lambda scene: scene.servers[Side.SOURCE].start(),
+    ),
+)
+
+
+def _work(*commands: bytes) -> acts.Make:
+    """Change the source's folder while it is opened, before its messages are listed."""
+
+    def change(scene: Scene, side: Side) -> None:
+        scene.run(side, *commands, folder="Work")
+
+    return beside(asks(b"BODY.PEEK[])"), change, after=2)
+
+
+_CHANGES: Final = (
+    Fault(
+        "a folder is deleted and made anew with other UIDs while it is copied",
+        beside(_OPENS_WORK, acts.recreate("Work", *reversed(_WORK)), after=1),
+        sides=_SOURCE,
+    ),
+    Fault(
+        "a folder is deleted and made anew while it is copied",
+        beside(_STORES, acts.recreate("Work"), after=3),
+        sides=_DESTINATION,
+    ),
+    Fault(
+        "a folder is deleted while messages are copied to it",
+        beside(_STORES, acts.burn("Work"), after=3),
+        sides=_DESTINATION,
+    ),
+    Fault(
+        "a folder is deleted before its turn",
+        beside(_STORES, acts.burn("Work")),
+        ExitCode.SKIPPED_ITEMS,
+        sides=_SOURCE,
+        changed=True,
+    ),
+    Fault(
+        "a folder is deleted while its messages are read",
+        beside(_READS, acts.burn("Work"), after=2),
+        ExitCode.SKIPPED_ITEMS,
+        sides=_SOURCE,
+        changed=True,
+    ),
+    Fault(
+        "messages are expunged while they are read",
+        _work(b"STORE 2:4 +FLAGS.SILENT (\\Deleted)", b"EXPUNGE"),
+        sides=_SOURCE,
+        changed=True,
+    ),
+    Fault(
+        "flags are added while messages are read",
+        _work(b"STORE 1:3 +FLAGS.SILENT (\\Flagged later)"),
+        sides=_SOURCE,
+        changed=True,
+    ),
+)
+
+FAULTS: Final[tuple[Fault, ...]] = (*_SILENCE, *_SLOWNESS, *_CUTS, *_CHANGES)
+
+
+def table() -> str:
+    """Return the rows as Markdown."""
+    rows = ["| what the server does | side | exit code | reason | destination |", "|---|---|---|---|---|"]
+    for fault in FAULTS:
+        sides = " or ".join(str(side) for side in fault.sides)
+        rows.append(
+            f"| {fault.name} | {sides} | {int(fault.code)} | `{fault.reason}` | {fault.holds.value} |"
+        )
+    return "\n".join(rows)
