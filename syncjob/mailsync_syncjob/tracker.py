@@ -50,6 +50,8 @@ class FolderFigures:
     """UIDs of messages that were being stored when a connection broke."""
     broke: Counter[int] = field(default_factory=Counter)
     """How often the connection broke while a message was stored alone, by UID."""
+    hung_up_on: int = 0
+    """How many messages in a row were skipped because it broke at them."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
     """Held to change any of it: several workers may be at the folder."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FolderWatch"]
 
 _MOST_BROKEN: Final = 3
+_MOST_HUNG_UP_ON: Final = 3
 _MOST_NAMED: Final = 1000
 
 
@@ -90,6 +91,7 @@ class FolderWatch:
         self._in_flight.discard(item.uid)
         self.dealt_with += 1
         with self._figures.lock:
+            self._figures.hung_up_on = 0
             self._figures.copied += 1
             self._figures.copied_bytes += item.size
         self._tracker.tick()
@@ -132,7 +134,8 @@ class FolderWatch:
 
         One message at which it has broken too often is skipped, so that others can still be copied:
         some servers hang up on what they cannot store instead of refusing it. Of several it is not
-        known which it was, so that they are stored singly from now on.
+        known which it was, so that they are stored singly from now on. A server that hangs up on
+        each message in turn is gone, and skips nothing.
         """
         in_flight = frozenset(self._in_flight)
         self._in_flight.clear()
@@ -144,8 +147,12 @@ class FolderWatch:
                 return
             (uid,) = in_flight
             self._figures.broke[uid] += 1
-            broken = self._figures.broke[uid]
-        if broken >= _MOST_BROKEN:
+            if self._figures.broke[uid] < _MOST_BROKEN:
+                return
+            self._figures.hung_up_on += 1
+            everything = self._figures.hung_up_on > _MOST_HUNG_UP_ON
+        # At every message: it is not the messages that the server cannot bear.
+        if not everything:
             reason = f"the connection broke each time that it was stored: {error.message}"
             self._skip(uid, uid=uid, size=0, reason=reason)
 

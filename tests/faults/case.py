@@ -25,7 +25,10 @@ _BARE = b"From: root@example.org\r\nSubject: Cron job\r\n\r\n"
 MAILBOX: tuple[Message, ...] = (
     *(plain_message(number) for number in range(60)),
     *(plain_message(7), plain_message(7)),
-    *(Message(("INBOX",), _BARE + text, (), plain_message(1).date) for text in (b"a\r\n", b"b\r\n")),
+    *(
+        Message(("INBOX",), _BARE + text, (), plain_message(1).date)
+        for text in (b"a\r\n", b"b\r\n")
+    ),
     *(plain_message(number, path=("Plans",), flags=["\\Seen"]) for number in range(60, 72)),
     *(plain_message(number, path=("Work",), flags=["todo"]) for number in range(72, 80)),
     plain_message(80, path=("Work",), size=40_000),

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 __all__ = ["GREETING", "Link", "Piece", "Relay", "Trouble", "relayed"]
 
@@ -133,7 +133,7 @@ class Link:
 
     def up(self) -> None:
         """Pass on what the client says."""
-        with self._client.makefile("rb", buffering=_SMALL_BUFFER) as file:
+        with self._client.makefile("rb") as file:
             while line := self._line(file):
                 self._last = time.monotonic()
                 self._pass(Piece(from_client=True, data=line))
@@ -175,11 +175,11 @@ class Link:
             target.sendall(piece.data[at : at + 1])
             self._nap(1 / rate)
 
-    def _line(self, file: BinaryIO) -> bytes:
+    def _line(self, file: IO[bytes]) -> bytes:
         self._wait_while_frozen()
         return file.readline()
 
-    def _exactly(self, file: BinaryIO, size: int) -> bytes:
+    def _exactly(self, file: IO[bytes], size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
             self._wait_while_frozen()

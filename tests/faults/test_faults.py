@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from mailsync_api.endpoint import Side
-from tests.faults.case import Fault
 from tests.faults.table import FAULTS
 from tests.faults.trial import Trial, attempt
 from tests.support.dovecot import Dovecot, Settings, run_dovecot
