@@ -19,7 +19,6 @@ _LISTS: Final = asks(b" LIST ")
 _COMPARES: Final = asks(b" FETCH 1:")
 _READS: Final = asks(b"BODY.PEEK[])")
 _STORES: Final = asks(b" APPEND ")
-_OPENS_WORK: Final = asks(b'"Work"', b" Work\r\n")
 _HALF: Final = MAILBOX[:30]
 _WORK: Final = tuple(message for message in MAILBOX if message.path == ("Work",))
 
@@ -182,7 +181,7 @@ def _work(*commands: bytes) -> acts.Make:
 _CHANGES: Final = (
     Fault(
         "a folder is deleted and made anew with other UIDs while it is copied",
-        beside(_OPENS_WORK, acts.recreate("Work", *reversed(_WORK)), after=1),
+        beside(_READS, acts.recreate("Work", *reversed(_WORK)), after=2),
         sides=_SOURCE,
     ),
     Fault(
