@@ -72,6 +72,14 @@ class BothSides:
         self._stop = stop
         self._pacer = pacer or Pacer(clock=stop.clock)
 
+    def open(self, source_raw: bytes, destination_raw: bytes) -> int:
+        """Open a folder that somebody else has compared; return the source's UIDVALIDITY."""
+        here, _ = self._at_once(
+            lambda: self._source.open(source_raw, read_only=True),
+            lambda: self._destination.open(destination_raw, read_only=False),
+        )
+        return here.uid_validity
+
     def compare(
         self, source_raw: bytes, destination_raw: bytes | None, *, read_only: bool
     ) -> Compared:

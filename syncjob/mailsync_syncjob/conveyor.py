@@ -16,7 +16,7 @@ from mailsync_syncjob.errors import CommandRefusedError
 from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from mailsync_syncjob.compare import Item
@@ -196,13 +196,19 @@ class Reading:
     """
 
     def __init__(
-        self, source: Session, items: Sequence[Item], *, stop: Stop, pacer: Pacer | None = None
+        self,
+        source: Session,
+        shares: Iterable[Sequence[Item]],
+        *,
+        stop: Stop,
+        pacer: Pacer | None = None,
+        limit: int = BUFFER_BYTES,
     ) -> None:
         self._source = source
-        self._items = items
+        self._shares = shares
         self._pacer = pacer or Pacer(clock=stop.clock)
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
-        self.conveyor = Conveyor(stop=stop)
+        self.conveyor = Conveyor(stop=stop, limit=limit)
         self.left: list[Item] = []
 
     def __enter__(self) -> Self:
@@ -223,15 +229,19 @@ class Reading:
 
     def _run(self) -> None:
         try:
-            most, size = self._pacer.most_messages, self._pacer.most_bytes
-            for batch in fetch_batches(self._items, messages=most, size=size):
-                for part in self._pacer.parts(batch):
-                    self._await_turn(part)
-                    self._read(part)
+            for share in self._shares:
+                self._read_share(share)
         except BaseException as error:  # noqa: BLE001  raised again where the messages are taken
             self.conveyor.end(error)
         else:
             self.conveyor.end(None)
+
+    def _read_share(self, share: Sequence[Item]) -> None:
+        most, size = self._pacer.most_messages, self._pacer.most_bytes
+        for batch in fetch_batches(share, messages=most, size=size):
+            for part in self._pacer.parts(batch):
+                self._await_turn(part)
+                self._read(part)
 
     def _await_turn(self, batch: Sequence[Item]) -> None:
         """Wait before asking: amid an answer the server would wait, and hang up some time."""

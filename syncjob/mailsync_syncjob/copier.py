@@ -7,6 +7,7 @@ nothing else of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync_syncjob.batching import fetch_batches
@@ -16,7 +17,7 @@ from mailsync_syncjob.imap.syntax import date_time
 from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mailsync_syncjob.compare import Item
     from mailsync_syncjob.deadline import Stop
@@ -65,8 +66,8 @@ class Watch(Protocol):
 class Copier(Protocol):
     """Copies messages of the folders that are selected on both sides."""
 
-    def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
-        """Copy these messages and tell ``watch`` of each.
+    def copy(self, shares: Iterable[Sequence[Item]], *, target: Target, watch: Watch) -> None:
+        """Copy these messages, each share as it is due, and tell ``watch`` of each.
 
         Raises
         ------
@@ -91,9 +92,9 @@ class SequentialCopier:
         self._unable = 0
         """How many messages in a row the destination was temporarily unable to store."""
 
-    def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
+    def copy(self, shares: Iterable[Sequence[Item]], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
-        for batch in fetch_batches(items):
+        for batch in chain.from_iterable(map(fetch_batches, shares)):
             left = self._pass(batch, target=target, watch=watch)
             # What the source refused in company, or did not send, is asked for alone.
             for item in left.values():

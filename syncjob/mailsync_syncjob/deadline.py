@@ -6,6 +6,7 @@ ever. Every command therefore has an overall deadline.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,8 +62,13 @@ class Clock:
 class Stop:
     """The wish to stop: set by a signal, looked at between messages and while waiting.
 
-    Waiting for a server ends at once, except for a message that is being stored: that may be
-    finished within a grace period.
+    Waiting for a server ends at once, except for messages that are being stored: they may be
+    finished within a grace period. Safe to use from several threads.
+
+    Parameters
+    ----------
+    parent
+        Whose wish is this one's, too; not the other way round.
 
     Attributes
     ----------
@@ -70,38 +76,55 @@ class Stop:
         What it goes by.
     """
 
-    def __init__(self, clock: Clock, *, grace_seconds: float = _GRACE_SECONDS) -> None:
+    def __init__(
+        self, clock: Clock, *, grace_seconds: float = _GRACE_SECONDS, parent: Stop | None = None
+    ) -> None:
         self.clock = clock
         self._grace = grace_seconds
+        self._parent = parent
         self._requested_at: float | None = None
-        self._storing = False
+        self._storing = 0
+        self._lock = threading.Lock()
+
+    def child(self) -> Stop:
+        """Return a wish to stop for a part of the work."""
+        return Stop(self.clock, grace_seconds=self._grace, parent=self)
 
     @contextmanager
     def storing(self) -> Iterator[None]:
-        """Mark that a message is being stored."""
-        self._storing = True
+        """Mark that messages are being stored."""
+        self._count(1)
         try:
             yield
         finally:
-            self._storing = False
+            self._count(-1)
+
+    def _count(self, step: int) -> None:
+        with self._lock:
+            self._storing += step
+        if self._parent is not None:
+            self._parent._count(step)  # noqa: SLF001  its own kind
 
     def request(self) -> None:
-        """Ask for the run to stop; safe to call from a signal handler and more than once."""
+        """Ask for the work to stop; safe to call from a signal handler and more than once."""
         if self._requested_at is None:
             self._requested_at = self.clock.monotonic()
 
     @property
     def requested(self) -> bool:
-        """Whether the run shall stop at the next message's end."""
-        return self._requested_at is not None
+        """Whether the work shall stop at the next message's end."""
+        own = self._requested_at is not None
+        return own or (self._parent is not None and self._parent.requested)
 
     def check(self) -> None:
-        """Raise ``InterruptedRunError`` when the run shall stop."""
+        """Raise ``InterruptedRunError`` when the work shall stop."""
         if self.requested:
             raise InterruptedRunError("stopped by SIGTERM")
 
     def check_waiting(self) -> None:
         """Raise ``InterruptedRunError`` when a server must not be waited for any longer."""
+        if self._parent is not None:
+            self._parent.check_waiting()
         requested = self._requested_at
         if requested is None:
             return

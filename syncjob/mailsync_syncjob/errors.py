@@ -7,7 +7,8 @@
     ├── ConfigurationError        78  the manifest or its Secrets cannot be used
     ├── UnreachableError          69  no connection, or the server is temporarily unable
     ├── ConnectionLostError       74  the connection broke; worth connecting again
-    │   └── FolderGoneError       74  the destination folder was deleted meanwhile
+    │   ├── FolderGoneError       74  the destination folder was deleted meanwhile
+    │   └── FolderReplacedError   74  the source folder is no longer the one that was compared
     ├── ThrottledError            75  the server asked to wait
     ├── OverQuotaError            73  the destination is full
     ├── TLSPolicyError            76  no connection as safe as the policy demands
@@ -37,6 +38,7 @@ __all__ = [
     "CredentialsError",
     "EngineError",
     "FolderGoneError",
+    "FolderReplacedError",
     "InterruptedRunError",
     "OverQuotaError",
     "ProtocolError",
@@ -135,6 +137,13 @@ class FolderGoneError(ConnectionLostError):
     """The destination folder was deleted while messages were copied to it.
 
     The source is amid sending then, so both connections are made again, and the folder with them.
+    """
+
+
+class FolderReplacedError(ConnectionLostError):
+    """The source folder cannot be opened, or is no longer the one that was compared.
+
+    Its UIDs are those of other messages now, so nothing more is copied by them.
     """
 
 

@@ -4,62 +4,96 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.bothsides import UNKNOWN, BothSides
 from mailsync_syncjob.copier import Target
-from mailsync_syncjob.errors import CommandRefusedError, ConnectionLostError
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    FolderReplacedError,
+    ThrottledError,
+)
 from mailsync_syncjob.flags import is_keyword, missing_flags
+from mailsync_syncjob.pipeline import PipelinedCopier
 from mailsync_syncjob.watching import FolderWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from mailsync_syncjob.bothsides import Compared
     from mailsync_syncjob.compare import Comparison, Item, Pairs
-    from mailsync_syncjob.copier import Copier
     from mailsync_syncjob.deadline import Stop
-    from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.imap.survey import Standing
+    from mailsync_syncjob.links import Pair
     from mailsync_syncjob.pace import Pacer
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
-__all__ = ["FolderPass"]
+__all__ = ["Findings", "FolderPass"]
 
 _LOOK_SECONDS: Final = 0.5
 _QUIET_SECONDS: Final = 2.5
 _LONGEST_QUIET_SECONDS: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a comparison found, and what is to be done about it."""
+
+    sure: Sequence[Item]
+    """Messages that the destination surely lacks."""
+    doubtful: Sequence[Item]
+    """Messages that may have been stored when a connection broke, or may yet be."""
+    matched: Pairs
+    target: Target
+    uid_validity: int
+    """Of the source folder."""
+
+
 class FolderPass:
-    """Works on one folder."""
+    """One worker's work on one folder, with the sessions of its own."""
 
     def __init__(  # noqa: PLR0913  all that a folder's work needs
         self,
+        pair: Pair,
         *,
-        source: Session,
-        destination: Session,
-        copier: Copier,
         figures: FolderFigures,
         tracker: Tracker,
         stop: Stop,
-        pacer: Pacer | None = None,
+        pacer: Pacer,
+        limit: int,
     ) -> None:
-        self._source = source
-        self._destination = destination
-        self._copier = copier
+        self._source = pair.source
+        self._destination = pair.destination
         self._figures = figures
         self._stop = stop
+        self._pacer = pacer
+        self._limit = limit
         self._watch = FolderWatch(figures, tracker)
-        self._sides = BothSides(source, destination, watch=self._watch, stop=stop, pacer=pacer)
+        self._sides = BothSides(
+            pair.source, pair.destination, watch=self._watch, stop=stop, pacer=pacer
+        )
 
-    def run(self, source_raw: bytes, destination_raw: bytes | None, *, dry_run: bool) -> None:
-        """Bring the destination folder up to the source's.
+    def count(self, source_raw: bytes, destination_raw: bytes | None) -> None:
+        """Compare the folder and count what a run would do.
 
         Parameters
         ----------
         destination_raw
-            None for a folder that does not exist yet, which only a dry run meets.
+            None for a folder that does not exist yet.
+        """
+        compared = self._sides.compare(source_raw, destination_raw, read_only=True)
+        for item in compared.comparison.missing:
+            self._watch.copied(item, item.size)
+        self._watch.flags_updated(
+            sum(
+                bool(missing_flags(here, there, rules=compared.rules))
+                for here, there in compared.comparison.matched.flags()
+            )
+        )
+
+    def compare(self, source_raw: bytes, destination_raw: bytes) -> Findings:
+        """Compare the folder, when it stands still; no other worker is at it.
 
         Raises
         ------
@@ -68,24 +102,65 @@ class FolderPass:
         EngineError
             The run cannot go on.
         """
-        if self._figures.doubted and destination_raw is not None:
+        if self._figures.doubted:
             self._await_quiet(destination_raw)
-        compared = self._sides.compare(source_raw, destination_raw, read_only=dry_run)
-        if dry_run:
-            self._count_only(compared)
-            return
-        if destination_raw is None:
-            raise RuntimeError("a folder to copy to")
-        target = Target(destination_raw, compared.rules)
+        compared = self._sides.compare(source_raw, destination_raw, read_only=False)
         sure, doubtful = self._split(compared.comparison)
-        self._copy(sure, target)
-        if sure and doubtful:
+        return Findings(
+            sure,
+            doubtful,
+            compared.comparison.matched,
+            Target(destination_raw, compared.rules),
+            compared.uid_validity,
+        )
+
+    def join(self, source_raw: bytes, target: Target, *, uid_validity: int) -> None:
+        """Open a folder that somebody else has compared.
+
+        Raises
+        ------
+        FolderReplacedError
+            It is not the one that was compared: there is nothing to copy by that comparison.
+        """
+        try:
+            found = self._sides.open(source_raw, target.raw)
+        except CommandRefusedError as error:
+            raise FolderReplacedError(
+                f"{error.side}: {error.message} ({self._figures.source})", side=error.side
+            ) from None
+        if found != uid_validity:
+            raise FolderReplacedError(
+                f"{self._source.side}: {self._figures.source} was replaced by another folder",
+                side=self._source.side,
+            )
+
+    def copy(self, shares: Iterable[Sequence[Item]], target: Target) -> None:
+        """Copy these messages; the folder is open on both sides.
+
+        Raises
+        ------
+        EngineError
+            The copying cannot go on; what was under way is in doubt.
+        """
+        copier = PipelinedCopier(
+            self._source, self._destination, stop=self._stop, pacer=self._pacer, limit=self._limit
+        )
+        try:
+            copier.copy(shares, target=target, watch=self._watch)
+        except (ConnectionLostError, ThrottledError) as error:
+            self._watch.blame(error)
+            raise
+
+    def conclude(self, source_raw: bytes, target: Target, *, doubtful: bool) -> None:
+        """Copy what is in doubt, if anything is, when all else is copied; nobody else is here."""
+        if doubtful:
             # What the server stored late is there by now, if it is ever.
-            compared = self._sides.compare(source_raw, destination_raw, read_only=False)
-            doubtful = [item for part in self._split(compared.comparison) for item in part]
-        self._copy(doubtful, target)
+            compared = self._sides.compare(source_raw, target.raw, read_only=False)
+            left = [item for part in self._split(compared.comparison) for item in part]
+            if left:
+                self.copy([left], target)
+            self.add_flags(compared.comparison.matched, target)
         self._watch.name_skipped(self._source)
-        self._add_flags(compared.comparison.matched, target)
 
     def _split(self, comparison: Comparison) -> tuple[Sequence[Item], Sequence[Item]]:
         """Return the missing messages: those that surely are, and those that may be stored yet.
@@ -108,13 +183,6 @@ class FolderPass:
         uids = {i.uid for i in doubtful}
         return missing.where(lambda item: item.uid not in uids), doubtful
 
-    def _copy(self, items: Sequence[Item], target: Target) -> None:
-        try:
-            self._copier.copy(items, target=target, watch=self._watch)
-        except ConnectionLostError as error:
-            self._watch.blame(error)
-            raise
-
     def _await_quiet(self, raw: bytes) -> None:
         """Wait until the destination folder stands still.
 
@@ -135,7 +203,7 @@ class FolderPass:
 
     # --- flags
 
-    def _add_flags(self, matched: Pairs, target: Target) -> None:
+    def add_flags(self, matched: Pairs, target: Target) -> None:
         """Add what is missing, one command for all messages that lack the same."""
         lacking: dict[tuple[tuple[bytes, ...], tuple[bytes, ...]], tuple[bytes, ...]] = {}
         groups: defaultdict[tuple[bytes, ...], array[int]] = defaultdict(lambda: array("I"))
@@ -159,14 +227,3 @@ class FolderPass:
                 return 0
             return max(self._add(uids, [flag]) for flag in flags)
         return len(uids)
-
-    def _count_only(self, compared: Compared) -> None:
-        """Report what a run would do."""
-        for item in compared.comparison.missing:
-            self._watch.copied(item, item.size)
-        self._watch.flags_updated(
-            sum(
-                bool(missing_flags(here, there, rules=compared.rules))
-                for here, there in compared.comparison.matched.flags()
-            )
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO, TypeAlias
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mailsync_api.status import Progress, TLSFacts
     from mailsync_syncjob.deadline import Clock
 
-__all__ = ["JsonLines", "Level", "Output", "Tee"]
+__all__ = ["JsonLines", "Level", "OneAtATime", "Output", "Tee"]
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
@@ -92,3 +93,31 @@ class Tee:
         """Pass it on."""
         for output in self._outputs:
             output.report(report)
+
+
+class OneAtATime:
+    """Passes everything on, for several threads, which do not interrupt each other."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+
+    def log(self, level: Level, message: str) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._output.log(level, message)
+
+    def session(self, side: Side, facts: TLSFacts) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._output.session(side, facts)
+
+    def progress(self, progress: Progress) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._output.progress(progress)
+
+    def report(self, report: Report) -> None:
+        """Pass it on."""
+        with self._lock:
+            self._output.report(report)

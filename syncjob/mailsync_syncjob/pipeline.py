@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.batching import MOST_BYTES, BatchSize
-from mailsync_syncjob.conveyor import Reading
+from mailsync_syncjob.conveyor import BUFFER_BYTES, Reading
 from mailsync_syncjob.copier import SequentialCopier, check_folder
 from mailsync_syncjob.errors import CommandRefusedError, OverQuotaError
 from mailsync_syncjob.imap.syntax import date_time
 from mailsync_syncjob.pace import Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from mailsync_syncjob.compare import Item
     from mailsync_syncjob.conveyor import Conveyor, Parcel
@@ -41,9 +41,11 @@ class PipelinedCopier:
         How fast it may read; shared with all who copy in the same run.
     size
         How many messages a batch may have; learns from what the server refuses.
+    limit
+        How many bytes are held at most between the two sides.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it copies with, and its bounds
         self,
         source: Session,
         destination: Session,
@@ -51,6 +53,7 @@ class PipelinedCopier:
         stop: Stop,
         pacer: Pacer | None = None,
         size: BatchSize | None = None,
+        limit: int = BUFFER_BYTES,
     ) -> None:
         self._source = source
         self._destination = destination
@@ -58,13 +61,14 @@ class PipelinedCopier:
         self._pacer = pacer or Pacer(clock=stop.clock)
         self._single = SequentialCopier(source, destination, stop=stop, pacer=self._pacer)
         self._size = size or BatchSize()
+        self._limit = limit
 
-    def copy(self, items: Sequence[Item], *, target: Target, watch: Watch) -> None:
+    def copy(self, shares: Iterable[Sequence[Item]], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
-        if not items:
-            return
         again: list[Item] = []
-        with Reading(self._source, items, stop=self._stop, pacer=self._pacer) as reading:
+        with Reading(
+            self._source, shares, stop=self._stop, pacer=self._pacer, limit=self._limit
+        ) as reading:
             conveyor = reading.conveyor
             parcel = conveyor.take()
             while parcel is not None:

@@ -80,6 +80,11 @@ class FolderFigures:
         """How many of its messages are dealt with."""
         return (self.present or 0) + self.copied
 
+    @property
+    def dealt_with(self) -> int:
+        """How many of its messages were copied or given up."""
+        return self.copied + self.skipped_count
+
     def report(self) -> FolderReport:
         """Return the folder's part of the report."""
         return FolderReport(
@@ -136,7 +141,7 @@ class Tracker:
     @property
     def dealt_with(self) -> int:
         """Messages copied or given up so far."""
-        return sum(folder.copied + folder.skipped_count for folder in self.folders)
+        return sum(folder.dealt_with for folder in self.folders)
 
     def totals(self) -> Totals:
         """Return all figures added up."""

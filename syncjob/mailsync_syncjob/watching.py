@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mailsync_syncjob.compare import Comparison, Item
-    from mailsync_syncjob.errors import ConnectionLostError
+    from mailsync_syncjob.errors import EngineError
     from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.listing import Listing
     from mailsync_syncjob.tracker import FolderFigures, Tracker
@@ -30,18 +30,12 @@ class FolderWatch:
 
     The figures are shared by all workers that are at the folder. What is in flight is not: it is on
     this worker's connection.
-
-    Attributes
-    ----------
-    dealt_with
-        Messages that this worker has copied or given up.
     """
 
     def __init__(self, figures: FolderFigures, tracker: Tracker) -> None:
         self._figures = figures
         self._tracker = tracker
         self._in_flight: set[int] = set()
-        self.dealt_with = 0
 
     @property
     def destination(self) -> str:
@@ -89,7 +83,6 @@ class FolderWatch:
     def copied(self, item: Item, size: int) -> None:  # noqa: ARG002  what the source counts is told
         """Count a message that is stored."""
         self._in_flight.discard(item.uid)
-        self.dealt_with += 1
         with self._figures.lock:
             self._figures.hung_up_on = 0
             self._figures.copied += 1
@@ -121,7 +114,6 @@ class FolderWatch:
 
     def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
         self._in_flight.discard(uid)
-        self.dealt_with += 1
         with self._figures.lock:
             self._figures.skipped[key] = SkippedMessage(
                 folder=self._figures.source, uid=uid, size=size, reason=reason
@@ -129,7 +121,7 @@ class FolderWatch:
 
     # --- afterwards
 
-    def blame(self, error: ConnectionLostError) -> None:
+    def blame(self, error: EngineError) -> None:
         """Remember what was being stored when a connection broke.
 
         One message at which it has broken too often is skipped, so that others can still be copied:
