@@ -9,6 +9,7 @@ from mailsync_api.endpoint import Side
 from mailsync_syncjob import pipeline
 from mailsync_syncjob.batching import BatchSize
 from mailsync_syncjob.imap import session
+from mailsync_syncjob.sharing import Shares
 from tests.support.recorded import HastyClock, endpoint, patience, run_between
 
 __all__ = ["BATCH", "HOLD_BYTES", "Place", "run"]
@@ -17,13 +18,15 @@ BATCH = 3
 """Messages in one MULTIAPPEND, so that a small mailbox has several."""
 HOLD_BYTES = 6000
 """Larger messages are passed through."""
+SHARES = Shares(pair_messages=1, pair_bytes=1, least_messages=2, most_messages=2, most_bytes=9000)
+"""So small that a small mailbox is shared by as many connections as there may be."""
 _SECONDS = 3.0
 
 Place = tuple[str, int, str]
 """Host, port and user."""
 
 
-def run(source: Place, destination: Place, pipe: Connection) -> None:
+def run(source: Place, destination: Place, pipe: Connection, connections: int) -> None:
     """Run, and say the exit code and how many messages were copied."""
     # Module by module, since the process ends after this run.
     vars(pipeline)["BatchSize"] = partial(BatchSize, most=BATCH)
@@ -32,6 +35,12 @@ def run(source: Place, destination: Place, pipe: Connection) -> None:
         endpoint(port, side=side, host=host, username=user)
         for side, (host, port, user) in ((Side.SOURCE, source), (Side.DESTINATION, destination))
     ]
-    report, output = run_between(*ends, clock=HastyClock(), patient=patience(command=_SECONDS))
+    report, output = run_between(
+        *ends,
+        clock=HastyClock(),
+        patient=patience(command=_SECONDS),
+        connections=connections,
+        shares=SHARES,
+    )
     logs = "; ".join(text for _, text in output.logs[-3:])
     pipe.send((int(report.verdict.exit_code), report.verdict.totals.copied, logs))

@@ -73,10 +73,17 @@ class Plan:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def meets(self, piece: Piece) -> bool:
-        """Count a piece; true for the one to interrupt at."""
+        """Count a piece; true for the one to interrupt at.
+
+        Of several connections another piece may pass at this place than in the run that was
+        recorded. Only a command can be refused, so that the next one is taken then.
+        """
+        refused = self.way in {Way.NO, Way.BAD}
         with self._lock:
             self.pieces.append(piece)
-            if self.way is None or self.done or len(self.pieces) != self.at + 1:
+            if self.way is None or self.done or len(self.pieces) <= self.at:
+                return False
+            if refused and not piece.takes_answer:
                 return False
             self.done = True
             return True

@@ -37,6 +37,7 @@ _SCENARIOS = (
     Scenario("batches, each literal asked for", masked=("LITERAL+",)),
     Scenario("one at a time", masked=("MULTIAPPEND",)),
     Scenario("half of it there, without flags", there=tuple(map(_bare, MAILBOX[::2]))),
+    Scenario("shared by three connections", sides=(Side.SOURCE, Side.DESTINATION), connections=3),
 )
 
 
@@ -66,7 +67,7 @@ def test_interrupted_at_every_step_and_run_again(
         reference = next(users)
         stage.prepare(scenario, reference)
         plans = {side: Plan() for side in Side}
-        done = stage.run(reference, plans)
+        done = stage.run(scenario, reference, plans)
         assert done is not None
         assert done[0] == 0, done
         expected = stage.contents(reference)
@@ -83,6 +84,7 @@ def test_interrupted_at_every_step_and_run_again(
     with capsys.disabled():
         print(
             f"\n{scenario.name}: {len(steps)} steps, {len(table)} interruptions "
-            f"({', '.join(ways)}), {len(problems)} problems"
+            f"({', '.join(ways)}), {len(problems)} problems, {len(stage.unreached)} not reached"
         )
     assert problems == []
+    assert len(stage.unreached) <= len(table) // 10

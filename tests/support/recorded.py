@@ -13,7 +13,7 @@ from mailsync_api.job import JobInput
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.deadline import Clock, Patience, Stop
 from mailsync_syncjob.imap.connect import Connector
-from mailsync_syncjob.runner import Endpoints, Run
+from mailsync_syncjob.runner import CONNECTIONS, Endpoints, Run
 from tests.support.builders import merged
 from tests.support.secrecy import WATCH
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mailsync_api.status import Progress, TLSFacts
     from mailsync_syncjob.clientcert import ClientCertificate
     from mailsync_syncjob.output import Level
+    from mailsync_syncjob.sharing import Shares
 
 __all__ = [
     "PASSWORD",
@@ -142,6 +143,8 @@ def run_between(
     *,
     clock: Clock | None = None,
     patient: Patience | None = None,
+    connections: int = CONNECTIONS,
+    shares: Shares | None = None,
     **job: Any,
 ) -> tuple[Report, Recorded]:
     """Run the engine in this process."""
@@ -163,6 +166,8 @@ def run_between(
         clock=clock,
         stop=Stop(clock),
         patience=patient or patience(),
+        connections=connections,
+        shares=shares,
     )
     report = run.execute()
     WATCH.keep("a run's logs and report", output.everything + report.model_dump_json())
