@@ -186,6 +186,7 @@ class Board:
             return replace(work.losses)
 
     def _off(self, work: FolderWork) -> None:
+        """Take note that a worker is no longer at a folder, and of what is due with it next."""
         work.workers -= 1
         if not work.workers and work.due is not None:
             if work.again and (work.supply is None or not work.supply.messages):
