@@ -38,10 +38,8 @@ class Run:
 
     Parameters
     ----------
-    connections
-        To each side at the same time, at most; by default what the job says.
     shares
-        What pays for more of them.
+        What pays for more connections than one to each side.
 
     Attributes
     ----------
@@ -58,7 +56,6 @@ class Run:
         clock: Clock,
         stop: Stop,
         patience: Patience | None = None,
-        connections: int | None = None,
         shares: Shares | None = None,
     ) -> None:
         self._job = job
@@ -67,7 +64,6 @@ class Run:
         self._stop = stop.child()
         connector = Connector(patience or Patience(), clock, self._stop)
         self._links = Links(endpoints, connector, self._output)
-        self._connections = connections or job.connections
         self._pacer = Pacer(job.pace, clock=clock)
         self._shares = shares or Shares()
         self._crew: Crew | None = None
@@ -135,7 +131,7 @@ class Run:
             links=self._links,
             shares=self._shares,
             # A dry run copies nothing, which is what more of them would be for.
-            most=1 if self.dry_run else self._connections,
+            most=1 if self.dry_run else self._job.connections,
             output=self._output,
             stop=self._stop,
         )

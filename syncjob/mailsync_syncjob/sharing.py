@@ -73,8 +73,10 @@ class Supply:
         # A million of them are not held as objects: what is given away is a slice.
         self._items = items
         self._given = 0
-        rows = isinstance(items, Selection)
-        self._bytes = items.total_bytes if rows else sum(item.size for item in items)
+        if isinstance(items, Selection):
+            self._bytes = items.total_bytes
+        else:
+            self._bytes = sum(item.size for item in items)
         self._shares = shares
         self._lock = threading.Lock()
 

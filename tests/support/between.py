@@ -38,12 +38,12 @@ class Both:
     destination_script: Script
 
     def run(self, **job: Any) -> tuple[Report, Recorded]:
-        """Run the engine; ``job`` is laid over its input."""
+        """Run the engine; ``job`` is laid over its input. By default with one connection a side."""
         return run_between(
             endpoint(self.source_script.port),
             endpoint(self.destination_script.port, side=Side.DESTINATION, username="bob"),
             clock=FastClock(),
-            **job,
+            **{"connections": 1, **job},
         )
 
 

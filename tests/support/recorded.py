@@ -13,7 +13,7 @@ from mailsync_api.job import JobInput
 from mailsync_syncjob.credentials import Endpoint, Password
 from mailsync_syncjob.deadline import Clock, Patience, Stop
 from mailsync_syncjob.imap.connect import Connector
-from mailsync_syncjob.runner import CONNECTIONS, Endpoints, Run
+from mailsync_syncjob.runner import Endpoints, Run
 from tests.support.builders import merged
 from tests.support.secrecy import WATCH
 
@@ -143,7 +143,6 @@ def run_between(
     *,
     clock: Clock | None = None,
     patient: Patience | None = None,
-    connections: int = CONNECTIONS,
     shares: Shares | None = None,
     **job: Any,
 ) -> tuple[Report, Recorded]:
@@ -166,7 +165,6 @@ def run_between(
         clock=clock,
         stop=Stop(clock),
         patience=patient or patience(),
-        connections=connections,
         shares=shares,
     )
     report = run.execute()

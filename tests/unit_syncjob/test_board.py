@@ -11,6 +11,7 @@ from mailsync_syncjob.copier import Target
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.flags import FlagRules
 from mailsync_syncjob.identity import Identity
+from mailsync_syncjob.imap.survey import Standing
 from mailsync_syncjob.plan import Task
 from mailsync_syncjob.sharing import Shares, Supply
 from mailsync_syncjob.tracker import FolderFigures
@@ -19,9 +20,13 @@ _SHARES = Shares(least_messages=2, most_messages=3)
 _NOBODY = Identity(None, None, None)
 
 
-def _work(name: str, *, messages: int = 0, absent: bool = False) -> FolderWork:
-    task = Task(name.encode(), (name,), (name,), subscribe=False)
-    return FolderWork(task, FolderFigures(name, name, messages=messages), absent=absent)
+def _work(name: str, *, messages: int = 0, there: int | None = None) -> FolderWork:
+    task = Task(
+        *(name.encode(), (name,), (name,), False),
+        here=Standing(messages, size=100 * messages),
+        there=None if there is None else Standing(there),
+    )
+    return FolderWork(task, FolderFigures(name, name, messages=messages))
 
 
 def _board(*works: FolderWork) -> Board:
@@ -123,12 +128,15 @@ def test_an_outage_that_all_workers_see_counts_once() -> None:
 
 
 def test_what_is_to_copy_is_what_is_surely_missing() -> None:
-    old, new = _work("INBOX", messages=1000), _work("b", messages=30, absent=True)
-    board = _board(old, new)
-    assert board.to_copy() == (30, 0)
-    board.take(None)
+    old, new = _work("INBOX", messages=1000, there=990), _work("b", messages=30)
+    board = _board(old, new, _work("c", messages=5, there=7))
+    assert board.to_copy() == (40, 4000)
+    comparing = board.take(None)
     _share(board, old, 5)
-    assert board.to_copy() == (35, 50)
+    assert board.to_copy() == (35, 3050)
+    board.conclude(old)
+    board.take(comparing)
+    assert board.to_copy() == (30, 3000)
 
 
 class _Crew:
@@ -149,7 +157,7 @@ class _Crew:
         share: list[Item] = []
         if call.doing is Doing.COPY:
             assert call.work.supply is not None
-            share = call.work.supply.take(3)
+            share = list(call.work.supply.take(3))
         else:
             assert call.work.workers == 1, "whoever compares or concludes is alone"
         self.busy.append((call, share))
