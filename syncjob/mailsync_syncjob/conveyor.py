@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from mailsync_syncjob.batching import fetch_batches
+from mailsync_syncjob.batching import MOST_MESSAGES, fetch_batches
 from mailsync_syncjob.errors import CommandRefusedError
 from mailsync_syncjob.pace import Pacer
 
@@ -30,6 +30,8 @@ BUFFER_BYTES: Final = 16 << 20
 """What is held at most between the two sides, with what is being stored."""
 _OVERHEAD_BYTES: Final = 512
 """What a held message costs beyond its bytes; without it, millions of tiny ones would fit."""
+_IN_STORE: Final = MOST_MESSAGES
+"""With no more than so many messages waiting to be stored, the next share is asked for."""
 _LOOK_UP_SECONDS: Final = 0.2
 
 
@@ -60,6 +62,8 @@ class _State:
     """What is reserved for a body that is being read."""
     waiting: bool = False
     """Whether the reading thread waits for room."""
+    resting: bool = False
+    """Whether it waits for the others to have stored what was read."""
     lent: bool = False
     ended: bool = False
     abandoned: bool = False
@@ -91,6 +95,16 @@ class Conveyor:
             state.waiting = False
             state.held += cost
             state.unclaimed = cost
+
+    def await_demand(self) -> None:
+        """Wait until few messages are left to be stored.
+
+        Small ones would all find room, and none be left to those who would store them sooner.
+        """
+        with self._changed:
+            self._state.resting = True
+            self._wait_for(lambda: len(self._state.parcels) <= _IN_STORE)
+            self._state.resting = False
 
     def pause(self, seconds: float) -> None:
         """Wait so long, but not longer than anybody stores and the run goes on.
@@ -163,6 +177,8 @@ class Conveyor:
                 self._changed.wait(_LOOK_UP_SECONDS)
                 left = None if left is None else left - _LOOK_UP_SECONDS
             if state.parcels:
+                if state.resting and len(state.parcels) <= _IN_STORE + 1:
+                    self._changed.notify_all()
                 return state.parcels.popleft()
             if linger is None:
                 if state.error is not None:
@@ -231,6 +247,7 @@ class Reading:
         try:
             for share in self._shares:
                 self._read_share(share)
+                self.conveyor.await_demand()
         except BaseException as error:  # noqa: BLE001  raised again where the messages are taken
             self.conveyor.end(error)
         else:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 
 import pytest
+from typing_extensions import override
 
 from mailsync_api.exitcodes import ExitCode
 from mailsync_syncjob.sharing import Shares
@@ -22,6 +23,7 @@ _SHARES = Shares(pair_messages=20, least_messages=10, most_messages=20)
 class _Keeping(TinyServer):
     """A destination whose messages are there when it is looked at again."""
 
+    @override
     def append(self, peer: Peer, tag: bytes, rest: bytes) -> None:
         with _LOCK:
             super().append(peer, tag, rest)
@@ -193,6 +195,7 @@ class _Deaf(Peer):
     def __init__(self) -> None:
         pass
 
+    @override
     def send(self, data: bytes) -> None:
         del data
 
