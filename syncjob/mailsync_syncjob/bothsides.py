@@ -54,6 +54,17 @@ class _Listed:
     opened: OpenFolder
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How a folder is opened."""
+
+    read_only: bool
+    messages: int = 0
+    """How many it is thought to have; they are asked for at once, which may save a wait."""
+    brief: bool = False
+    """Whether they are asked for without their headers."""
+
+
 class BothSides:
     """Reads and compares one folder with the sessions of one worker."""
 
@@ -81,7 +92,12 @@ class BothSides:
         return here.uid_validity
 
     def compare(
-        self, source_raw: bytes, destination_raw: bytes | None, *, read_only: bool
+        self,
+        source_raw: bytes,
+        destination_raw: bytes | None,
+        *,
+        read_only: bool,
+        expected: tuple[int, int] = (0, 0),
     ) -> Compared:
         """Read both sides and compare them; the folders are selected then.
 
@@ -89,11 +105,20 @@ class BothSides:
         ----------
         destination_raw
             None for a folder that does not exist yet, which only a dry run meets.
+        expected
+            How many messages the sides are thought to have; what they have is what counts.
         """
         if destination_raw is None:
-            here = self._read(self._source, source_raw, read_only=True, brief=lambda: True)
+            here = self._read(
+                self._source,
+                source_raw,
+                opening=_Opening(read_only=True, messages=expected[0], brief=True),
+                brief=lambda: True,
+            )
             return self._told(here, compare(here.items, ()), FlagRules(None))
-        here, there = self._read_both(source_raw, destination_raw, read_only=read_only)
+        here, there = self._read_both(
+            source_raw, destination_raw, read_only=read_only, expected=expected
+        )
         comparison = compare(here.items, there.items)
         ours, theirs = look_alikes(comparison)
         if ours:
@@ -117,7 +142,12 @@ class BothSides:
         return Compared(comparison, rules, here.opened.uid_validity)
 
     def _read_both(
-        self, source_raw: bytes, destination_raw: bytes, *, read_only: bool
+        self,
+        source_raw: bytes,
+        destination_raw: bytes,
+        *,
+        read_only: bool,
+        expected: tuple[int, int],
     ) -> tuple[_Listed, _Listed]:
         # With nothing to compare them with, the source's messages need no headers.
         empty: Future[bool] = Future()
@@ -131,7 +161,7 @@ class BothSides:
                 return self._read(
                     self._destination,
                     destination_raw,
-                    read_only=read_only,
+                    opening=_Opening(read_only, expected[1]),
                     brief=lambda: False,
                     told=told,
                 )
@@ -140,12 +170,19 @@ class BothSides:
                     empty.set_exception(error)
                 raise
 
-        ours, theirs = self._at_once(
-            lambda: self._read(self._source, source_raw, read_only=True, brief=empty.result), there
-        )
+        def here() -> _Listed:
+            opening = _Opening(read_only=True, messages=expected[0], brief=not expected[1])
+            return self._read(self._source, source_raw, opening=opening, brief=empty.result)
+
+        ours, theirs = self._at_once(here, there)
         if theirs.items and empty.result():
             # Somebody has delivered in between.
-            ours = self._read(self._source, source_raw, read_only=True, brief=lambda: False)
+            ours = self._read(
+                self._source,
+                source_raw,
+                opening=_Opening(read_only=True),
+                brief=lambda: False,
+            )
         return ours, theirs
 
     def _at_once(self, source: Callable[[], _T], destination: Callable[[], _T]) -> tuple[_T, _T]:
@@ -174,7 +211,7 @@ class BothSides:
         session: Session,
         raw: bytes,
         *,
-        read_only: bool,
+        opening: _Opening,
         brief: Callable[[], bool],
         told: Callable[[OpenFolder], object] = lambda _: None,
     ) -> _Listed:
@@ -186,7 +223,12 @@ class BothSides:
             Called when the folder is open.
         """
         for attempt in range(_ATTEMPTS):
-            opened = session.open(raw, read_only=read_only)
+            opened = session.open(
+                raw,
+                read_only=opening.read_only,
+                expected=0 if attempt else opening.messages,
+                brief=opening.brief,
+            )
             told(opened)
             try:
                 items = self._items(session, opened.exists, brief=brief())

@@ -74,15 +74,25 @@ class FolderPass:
             pair.source, pair.destination, watch=self._watch, stop=stop, pacer=pacer
         )
 
-    def count(self, source_raw: bytes, destination_raw: bytes | None) -> None:
+    def count(
+        self,
+        source_raw: bytes,
+        destination_raw: bytes | None,
+        *,
+        expected: tuple[int, int] = (0, 0),
+    ) -> None:
         """Compare the folder and count what a run would do.
 
         Parameters
         ----------
         destination_raw
             None for a folder that does not exist yet.
+        expected
+            How many messages the sides are thought to have, so that they are asked for at once.
         """
-        compared = self._sides.compare(source_raw, destination_raw, read_only=True)
+        compared = self._sides.compare(
+            source_raw, destination_raw, read_only=True, expected=expected
+        )
         for item in compared.comparison.missing:
             self._watch.copied(item, item.size)
         self._watch.flags_updated(
@@ -92,8 +102,15 @@ class FolderPass:
             )
         )
 
-    def compare(self, source_raw: bytes, destination_raw: bytes) -> Findings:
+    def compare(
+        self, source_raw: bytes, destination_raw: bytes, *, expected: tuple[int, int] = (0, 0)
+    ) -> Findings:
         """Compare the folder, when it stands still; no other worker is at it.
+
+        Parameters
+        ----------
+        expected
+            How many messages the sides are thought to have, so that they are asked for at once.
 
         Raises
         ------
@@ -104,7 +121,9 @@ class FolderPass:
         """
         if self._figures.doubted:
             self._await_quiet(destination_raw)
-        compared = self._sides.compare(source_raw, destination_raw, read_only=False)
+        compared = self._sides.compare(
+            source_raw, destination_raw, read_only=False, expected=expected
+        )
         sure, doubtful = self._split(compared.comparison)
         return Findings(
             sure,

@@ -90,7 +90,8 @@ class FolderSteps:
         )
         try:
             if self._dry_run:
-                step.count(work.task.source_raw, self._folders.look(work.task))
+                raw = self._folders.look(work.task)
+                step.count(work.task.source_raw, raw, expected=work.task.expected)
                 self._tracker.folders_created = self._folders.created
                 self._done(work)
             elif call.doing is Doing.COMPARE:
@@ -107,7 +108,7 @@ class FolderSteps:
     ) -> None:
         raw = self._folders.ensure(work.task, means.pair.destination)
         self._tracker.folders_created = self._folders.created
-        found = step.compare(work.task.source_raw, raw)
+        found = step.compare(work.task.source_raw, raw, expected=work.task.expected)
         supply = Supply(found.sure, self._shares)
         self._board.share(
             work,

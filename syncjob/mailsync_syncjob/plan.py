@@ -59,6 +59,12 @@ class Task:
     """The same of the destination folder; None also for one that did not exist."""
 
     @property
+    def expected(self) -> tuple[int, int]:
+        """How many messages both sides are thought to have; 0 also where nobody knows."""
+        here, there = self.here, self.there
+        return here.messages if here else 0, there.messages if there else 0
+
+    @property
     def source_name(self) -> str:
         """The source folder for people."""
         return display(self.source)
@@ -197,11 +203,37 @@ class Destination:
         CommandRefusedError
             The server refused it.
         """
-        for depth in range(1, len(path)):
-            parent = lookup_key(path[:depth])
-            if parent not in self.known and not (self.layout.prefix and path[0] == INBOX):
-                self._create(path[:depth], session=session)
+        for parent in self._missing_parents(path):
+            self._create(parent, session=session)
         return self._create(path, session=session)
+
+    def create_missing(self, tasks: Sequence[Task], *, session: Session) -> None:
+        """Create the folders that these tasks lack, with one wait for all.
+
+        One that is refused is left as it is: when its turn comes, ``create`` is told why.
+        """
+        wanted: dict[Path, bytes] = {}
+        lacking = [task for task in tasks if self.existing(task.destination) is None]
+        for task in lacking:
+            for path in (*self._missing_parents(task.destination), task.destination):
+                # Known for the moment, as the names below it depend on its own.
+                wanted[lookup_key(path)] = self.known[lookup_key(path)] = self.raw_name(path)
+        if not wanted:
+            return
+        subscribe = [wanted[lookup_key(task.destination)] for task in lacking if task.subscribe]
+        created, subscribed = session.create_all(list(wanted.values()), subscribe=subscribe)
+        self.subscribed |= subscribed
+        for key, raw in wanted.items():
+            if raw in created:
+                self.selectable.add(key)
+            else:
+                del self.known[key]
+
+    def _missing_parents(self, path: Path) -> list[Path]:
+        if self.layout.prefix and path[0] == INBOX:
+            return []
+        parents = [path[:depth] for depth in range(1, len(path))]
+        return [parent for parent in parents if lookup_key(parent) not in self.known]
 
     def _create(self, path: Path, *, session: Session) -> bytes:
         raw = self.raw_name(path)

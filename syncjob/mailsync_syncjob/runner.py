@@ -168,6 +168,9 @@ class Run:
         plan = make_plan(pair.source, pair.destination, selection=self._job.folders)
         folders = DestinationFolders(plan.destination, output=self._output)
         folders.expect(plan.tasks)
+        if not self.dry_run:
+            self._stop.check()
+            plan.destination.create_missing(plan.tasks, session=pair.destination)
         figures = []
         for task in plan.tasks:
             figures.append(FolderFigures(task.source_name, task.destination_name))

@@ -238,7 +238,7 @@ class TinyServer:
             b"LOGIN": says(),
             b"LIST": says(b'LIST () "/" INBOX'),
             b"LSUB": says(),
-            b"STATUS": says(b"STATUS INBOX (MESSAGES %d)" % len(self.messages)),
+            b"STATUS": self.status,
             b"SELECT": selected,
             b"EXAMINE": selected,
             b"FETCH": self.listing,
@@ -249,6 +249,11 @@ class TinyServer:
             b"CREATE": says(),
             b"LOGOUT": says(b"BYE bye"),
         }
+
+    def status(self, peer: Peer, tag: bytes, rest: bytes) -> None:
+        """Answer STATUS; all folders have the same messages."""
+        name = rest.partition(b" ")[2].partition(b" (")[0]
+        says(b"STATUS " + name + b" (MESSAGES %d)" % len(self.messages))(peer, tag, rest)
 
     def listing(self, peer: Peer, tag: bytes, rest: bytes) -> None:
         """Answer FETCH of metadata."""

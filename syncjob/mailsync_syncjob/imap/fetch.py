@@ -7,10 +7,12 @@ each other they cannot shift (RFC 9051 section 7.5.1 forbids EXPUNGE during FETC
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER
+from mailsync_syncjob.errors import CommandRefusedError
+from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER, Command
 from mailsync_syncjob.imap.parse import FetchItems, parse_any_fetch, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
@@ -18,13 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mailsync_syncjob.deadline import Patience
-    from mailsync_syncjob.imap.channel import Channel
+    from mailsync_syncjob.imap.channel import Channel, Outcome
 
 __all__ = ["IDENTITY_HEADERS", "Body", "FolderChanged", "Metadata", "Reader"]
 
 IDENTITY_HEADERS: Final = (b"MESSAGE-ID", b"DATE", b"FROM", b"TO", b"CC", b"SUBJECT")
 """The header fields that a message is recognised by."""
 
+_BRIEF: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+_WITH_HEADERS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (
+    b" ".join(IDENTITY_HEADERS)
+)
 _WINDOW: Final = 500
 _CHUNK: Final = 1 << 16
 _BODY_LITERAL: Final = re.compile(rb"BODY\[\] ~?\{\d+\+?\}$", re.IGNORECASE)
@@ -79,6 +85,15 @@ class Body:
                 pass
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A window that was asked for, and its answers when they have been read."""
+
+    command: Command
+    tag: bytes
+    answers: dict[int, FetchItems] | None = None
+
+
 class Reader:
     """Reads messages of the selected folder.
 
@@ -92,6 +107,21 @@ class Reader:
         self._channel = channel
         self._patience = patience
         self._hold = hold_bytes
+        self._ahead: _Asked | None = None
+
+    def first(self, count: int, *, brief: bool) -> Command:
+        """Return the command for the first window of so many messages, to be sent with others."""
+        return _window_command(_window(1, count), _BRIEF if brief else _WITH_HEADERS)
+
+    def expect(self, command: Command, tag: bytes) -> None:
+        """Take note that a window was asked for; its answer is the next one that is due."""
+        self._ahead = _Asked(command, tag)
+
+    def forget(self) -> None:
+        """Read and drop what was asked for ahead and nobody wants any more."""
+        with suppress(FolderChanged):
+            self._settle()
+        self._ahead = None
 
     def metadata(self, count: int) -> Iterator[list[Metadata]]:
         """Yield the metadata of messages 1 to ``count`` in windows.
@@ -104,29 +134,55 @@ class Reader:
         FolderChanged
             Message numbers shifted; start again.
         """
-        fields = b" ".join(IDENTITY_HEADERS)
-        return self._windows(count, b"BODY.PEEK[HEADER.FIELDS (%s)]" % fields)
+        return self._windows(count, _WITH_HEADERS)
 
     def brief(self, count: int) -> Iterator[list[Metadata]]:
         """Yield metadata without headers: for a folder whose copies cannot exist yet."""
-        return self._windows(count, b"")
+        return self._windows(count, _BRIEF)
 
-    def _windows(self, count: int, header: bytes) -> Iterator[list[Metadata]]:
-        wanted = b" ".join((b"UID FLAGS INTERNALDATE RFC822.SIZE", header)).strip()
+    def _windows(self, count: int, wanted: bytes) -> Iterator[list[Metadata]]:
         for first in range(1, count + 1, _WINDOW):
-            window = range(first, min(first + _WINDOW, count + 1))
-            found: dict[int, FetchItems] = {}
-            for numbers in (window, None):
-                asked = [n for n in window if n not in found] if numbers is None else numbers
-                for text in sequence_sets(asked):
-                    answers = self._listing(
-                        b"FETCH", text, b"(" + wanted + b")", at_most=MAX_LONG_ANSWER
-                    )
-                    # News of another message's flags is an answer too, but not to this.
-                    found |= {
-                        n: a for n, a in answers.items() if n in window and a.size is not None
-                    }
+            window = _window(first, count)
+            asked = self._ask(_window_command(window, wanted))
+            if window.stop <= count:
+                # The server is at the next window while this one is read and taken apart.
+                following = _window_command(_window(window.stop, count), wanted)
+                self._ahead = self._ask(following)
+            try:
+                found = _of(window, self._answers(asked))
+                for text in sequence_sets([n for n in window if n not in found]):
+                    again = self._listing(b"FETCH", text, wanted, at_most=MAX_LONG_ANSWER)
+                    found |= _of(window, again)
+            except (CommandRefusedError, FolderChanged):
+                self.forget()
+                raise
             yield [self._complete(found[n]) for n in sorted(found)]
+
+    def _ask(self, command: Command) -> _Asked:
+        """Ask for a window, unless that was done ahead."""
+        ahead = self._ahead
+        if ahead is not None and ahead.command == command:
+            self._ahead = None
+            return ahead
+        self._settle()
+        self._ahead = None
+        with self._channel.wire.within(self._patience.command):
+            return _Asked(command, self._channel.send(*command.words))
+
+    def _answers(self, asked: _Asked) -> dict[int, FetchItems]:
+        if asked.answers is None:
+            with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
+                outcome = self._channel.finish(asked.tag, command="FETCH")
+            asked.answers = self._fetched(outcome)
+        return asked.answers
+
+    def _settle(self) -> None:
+        """Read the answers to what was asked for ahead, so that something else can be said."""
+        if self._ahead is not None and self._ahead.answers is None:
+            try:
+                self._answers(self._ahead)
+            except CommandRefusedError:
+                self._ahead.answers = {}  # asked for again where it matters, it says why
 
     def headers(self, uids: Sequence[int]) -> dict[int, bytes]:
         """Return whole headers by UID; a message that is gone is missing."""
@@ -157,9 +213,12 @@ class Reader:
         self, verb: bytes, numbers: bytes, wanted: bytes, *, at_most: int | None = None
     ) -> dict[int, FetchItems]:
         """Return the answers by message number; several for one number are merged."""
-        found: dict[int, FetchItems] = {}
+        self._settle()
         with self._channel.wire.within(self._patience.window, at_most=at_most):
-            outcome = self._channel.run(verb, numbers, wanted, command="FETCH")
+            return self._fetched(self._channel.run(verb, numbers, wanted, command="FETCH"))
+
+    def _fetched(self, outcome: Outcome) -> dict[int, FetchItems]:
+        found: dict[int, FetchItems] = {}
         for response in outcome.untagged:
             items = self._items(response.parts)
             if items is None:
@@ -212,6 +271,7 @@ class Reader:
     def _stream(
         self, numbers: bytes, pending: set[int], reserve: Callable[[int], None]
     ) -> Iterator[Body]:
+        self._settle()
         with self._channel.wire.within(self._patience.command):
             tag = self._channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
         while (body := self._next(tag, pending, reserve)) is not None:
@@ -283,6 +343,21 @@ class Reader:
     def _skip_rest(self) -> None:
         with self._channel.wire.within(self._patience.command):
             self._rest()
+
+
+def _window(first: int, count: int) -> range:
+    """Return the numbers of the window that begins so."""
+    return range(first, min(first + _WINDOW, count + 1))
+
+
+def _window_command(window: range, wanted: bytes) -> Command:
+    (numbers,) = sequence_sets(window)
+    return Command.of(b"FETCH", numbers, wanted)
+
+
+def _of(window: range, answers: dict[int, FetchItems]) -> dict[int, FetchItems]:
+    """Return the answers to what was asked; news of another message's flags is one too."""
+    return {n: a for n, a in answers.items() if n in window and a.size is not None}
 
 
 def _no_matter(_: int) -> None:

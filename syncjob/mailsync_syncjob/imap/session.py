@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from mailsync_syncjob.errors import EngineError, TokenRefusedError
+from mailsync_syncjob.errors import CommandRefusedError, EngineError, TokenRefusedError
 from mailsync_syncjob.imap.append import Writer
 from mailsync_syncjob.imap.auth import log_in
 from mailsync_syncjob.imap.capabilities import ask_capabilities, capabilities_among
@@ -138,7 +138,7 @@ class Session:
             announced = self.capabilities
         asking = Asking(announced, sizes)
         at_once = asking.at_once
-        with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
+        with self._lengthy():
             commands = asking.commands(at_once=at_once)
             flight = self._channel.fly((*also, *commands))
             if also:
@@ -156,7 +156,7 @@ class Session:
         if not names:
             return {}
         items = Asking(self.capabilities, sizes).items
-        with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
+        with self._lengthy():
             flight = self._channel.fly([status_command(raw, items) for raw in names])
         found = read_standings(self._channel, flight.untagged)
         if len(names) == len(found) == 1:
@@ -167,11 +167,31 @@ class Session:
         """Return how a folder stands now; None if the server does not say it."""
         return self.standings([raw], sizes=False).get(raw)
 
-    def open(self, raw: bytes, *, read_only: bool) -> OpenFolder:
-        r"""Select a folder; read-only is EXAMINE, which changes nothing, not even \Recent."""
-        command = Command.of(b"EXAMINE" if read_only else b"SELECT", astring(raw))
+    def open(
+        self, raw: bytes, *, read_only: bool, expected: int = 0, brief: bool = False
+    ) -> OpenFolder:
+        r"""Select a folder; read-only is EXAMINE, which changes nothing, not even \Recent.
+
+        Parameters
+        ----------
+        expected
+            How many messages it is thought to have. Their first window is asked for in the same
+            breath. What is believed is the answer: the reader asks anew if they are not as many.
+        brief
+            Whether that window is wanted without headers.
+        """
+        commands = [Command.of(b"EXAMINE" if read_only else b"SELECT", astring(raw))]
+        if expected:
+            commands.append(self.reader.first(expected, brief=brief))
         with self._brief():
-            outcome = self._channel.run(*command.words, command=command.name)
+            tag, *ahead = self._channel.send_all(*commands)
+            for command, its in zip(commands[1:], ahead, strict=True):
+                self.reader.expect(command, its)
+            try:
+                outcome = self._channel.finish(tag, command=commands[0].name)
+            except CommandRefusedError:
+                self.reader.forget()
+                raise
         return read_opened(self._channel, outcome, read_only=read_only)
 
     def create(self, raw: bytes) -> None:
@@ -190,9 +210,35 @@ class Session:
         with self._brief():
             self._channel.run(b"SUBSCRIBE", astring(raw), command="SUBSCRIBE")
 
+    def create_all(
+        self, names: Sequence[bytes], *, subscribe: Sequence[bytes]
+    ) -> tuple[frozenset[bytes], frozenset[bytes]]:
+        """Create folders and subscribe to some, with one wait for all of them.
+
+        Returns
+        -------
+        tuple
+            The names that exist now, and those that are subscribed. What was refused is left out:
+            asked for alone, it is told why.
+        """
+        creating = {raw: Command.of(b"CREATE", astring(raw)) for raw in names}
+        subscribing = {raw: Command.of(b"SUBSCRIBE", astring(raw)) for raw in subscribe}
+        with self._lengthy():
+            flight = self._channel.fly([*creating.values(), *subscribing.values()])
+        refusals = {raw: flight.refusal(command) for raw, command in creating.items()}
+        return (
+            frozenset(
+                raw
+                for raw, refusal in refusals.items()
+                if refusal is None or refusal.code == "ALREADYEXISTS"
+            ),
+            frozenset(raw for raw, each in subscribing.items() if flight.refusal(each) is None),
+        )
+
     def add_flags(self, uids: Sequence[int], flags: Sequence[bytes]) -> None:
         """Add flags to messages of the selected folder; checked by the caller."""
         words = b"+FLAGS.SILENT (" + b" ".join(flags) + b")"
+        self.reader.forget()
         for numbers in sequence_sets(uids):
             with self._channel.wire.within(self._patience.window):
                 self._channel.run(b"UID STORE", numbers, words, command="STORE")
@@ -214,6 +260,12 @@ class Session:
         """Close the connection without a word; for one that broke or is amid an answer."""
         self._channel.wire.close()
 
+    def _lengthy(self) -> AbstractContextManager[object]:
+        """Give commands about many things at once their deadline, and their answers a limit."""
+        self.reader.forget()
+        return self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER)
+
     def _brief(self) -> AbstractContextManager[object]:
         """Give one command its deadline, and its answer a limit."""
+        self.reader.forget()
         return self._channel.wire.within(self._patience.command, at_most=MAX_SHORT_ANSWER)
