@@ -21,6 +21,7 @@ class Waits:
     """
 
     now: int = 0
+    _greeted: bool = False
     _sent: dict[bytes, int] = field(default_factory=dict)
     _last: int = 0
 
@@ -28,9 +29,8 @@ class Waits:
         """Take no interest."""
 
     def connected(self) -> None:
-        """Count the TCP handshake."""
+        """Count the TCP handshake; its last packet is what brings the greeting."""
         self.now += 1
-        self._last = self.now - 1  # the greeting comes along with its end, as far as this goes
 
     def shaking_hands(self) -> None:
         """Take no interest."""
@@ -49,6 +49,9 @@ class Waits:
 
     def received(self, data: bytes) -> None:
         """Move on to when this came."""
+        if not self._greeted:
+            self._greeted = True
+            self.now += 1
         tag, _, _ = data.partition(b" ")
         if tag == b"+":
             self.now = max(self.now, self._last + 1)

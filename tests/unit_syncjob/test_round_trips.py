@@ -120,17 +120,17 @@ class _Row:
 
 
 _ROWS = {
-    "all at once": _Row(greets=True, told=_RICH, capabilities=_RICH, login=2, survey=1, plan=1),
-    "no greeting": _Row(greets=False, told=_RICH, capabilities=_RICH, login=3, survey=1, plan=1),
+    "all at once": _Row(greets=True, told=_RICH, capabilities=_RICH, login=3, survey=1, plan=1),
+    "no greeting": _Row(greets=False, told=_RICH, capabilities=_RICH, login=4, survey=1, plan=1),
     "no LIST-STATUS": _Row(
-        greets=True, told=_PLAIN, capabilities=_PLAIN, login=2, survey=1, plan=2
+        greets=True, told=_PLAIN, capabilities=_PLAIN, login=3, survey=1, plan=2
     ),
-    "silent login": _Row(greets=False, told=None, capabilities=_RICH, login=3, survey=1, plan=1),
+    "silent login": _Row(greets=False, told=None, capabilities=_RICH, login=4, survey=1, plan=1),
     "silent login, plain": _Row(
-        greets=False, told=None, capabilities=_PLAIN, login=3, survey=1, plan=2
+        greets=False, told=None, capabilities=_PLAIN, login=4, survey=1, plan=2
     ),
     "nothing before the login": _Row(
-        greets=True, told=None, capabilities=_RICH, login=2, survey=2, plan=2
+        greets=True, told=None, capabilities=_RICH, login=3, survey=2, plan=2
     ),
 }
 
@@ -167,7 +167,7 @@ def test_a_list_that_is_refused_although_it_is_announced_costs_one_wait_more() -
 
     with _side(_server({b"LIST": refuse}, told=_RICH)) as side:
         survey = side.session.survey(sizes=True)
-        assert side.waits.now == 4
+        assert side.waits.now == 5
     assert {folder.raw for folder in survey.folders} == survey.subscribed == set(_NAMES)
     assert not survey.standings
 
@@ -181,7 +181,7 @@ def test_folders_whose_status_is_refused_are_asked_for_once_and_left_out() -> No
 
     with _side(_server({b"STATUS": status})) as side:
         found = side.session.standings(_NAMES, sizes=True)
-        assert side.waits.now == 3
+        assert side.waits.now == 4
         assert side.verbs.count(b"STATUS") == 3
     assert found == {b"INBOX": _STANDING, b"Archive": _STANDING}
 
