@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from tests.crash.proxy import Piece, Plan, Way, proxied
 from tests.support.checker import Found, read_mailbox
 from tests.support.dovecot import HOST, Dovecot
 from tests.support.mailbox import Message, load, plain_message
+from tests.support.poll import wait_until
 from tests.support.recorded import PASSWORD
 
 __all__ = ["MAILBOX", "SOURCE_USER", "Case", "Contents", "Scenario", "Stage", "cases"]
@@ -120,12 +122,27 @@ class Stage:
         with self.destination.login(user, PASSWORD) as session:
             return {path: Counter(found) for path, found in read_mailbox(session).items()}
 
+    def _await_end(self, user: str) -> None:
+        """Wait until the destination has ended the sessions of a run that was killed."""
+
+        def ended() -> bool:
+            log = self.destination.log()
+            return log.count(f"Login: user=<{user}>") == len(
+                re.findall(rf"imap\({user}\).*(?:Disconnected|Logged out|closed)", log)
+            )
+
+        wait_until(ended, 20, what=f"the end of {user}'s sessions")
+
     def trial(self, scenario: Scenario, case: Case, user: str, expected: Contents) -> list[str]:
         """Interrupt a run, run again, and return what is wrong then."""
         self.prepare(scenario, user)
         plans = {side: Plan() for side in Side}
         plans[case.side].way, plans[case.side].at = case.way, case.at
         first = self.run(scenario, user, plans)
+        if first is None and scenario.connections > 1:
+            # What was sent on its other connections is being stored still: the case that
+            # docs/architecture.md calls open, were the next run to begin within milliseconds.
+            self._await_end(user)
         again = self.run_undisturbed(user)
         problems = []
         if not plans[case.side].done:
