@@ -70,6 +70,7 @@ def test_a_little_is_left_to_the_one_that_has_the_folder_open() -> None:
     comparing = board.take(None)
     _share(board, first, 2)
     assert _taken(board) == ("b", Doing.COMPARE)
+    assert board._next(None) is None
     assert _taken(board, comparing) == ("a", Doing.COPY)
 
 

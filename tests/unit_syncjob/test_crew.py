@@ -202,15 +202,28 @@ class _Deaf(Peer):
 
 def test_a_source_folder_that_was_replaced_is_not_copied_by_its_old_uids() -> None:
     source, destination = TinyServer(dict(_MAILS)), _destination()
-    opened: list[bytes] = []
+    replaced = TinyServer({uid: mail(1000 + uid) for uid in _MAILS})
+    opened: list[Peer] = []
+    joined = threading.Event()
 
     def examine(peer: Peer, tag: bytes, rest: bytes) -> None:
         with _LOCK:
-            opened.append(rest)
+            opened.append(peer)
             validity = 7 if len(opened) != 2 else 8
+        if validity == 8:
+            joined.set()
         says(b"400 EXISTS", b"OK [UIDVALIDITY %d] ok" % validity)(peer, tag, rest)
 
-    source.answers[b"EXAMINE"] = examine
+    def bodies(peer: Peer, tag: bytes, rest: bytes) -> None:
+        server = replaced if peer in opened[1:2] else source
+        server.bodies(peer, tag, rest)
+
+    def append(peer: Peer, tag: bytes, rest: bytes) -> None:
+        assert joined.wait(20)  # else one might be done before another comes
+        destination.append(peer, tag, rest)
+
+    source.answers |= {b"EXAMINE": examine, b"UID FETCH": bodies}
+    destination.answers[b"APPEND"] = append
     with both(source, destination) as pair:
         report, output = pair.run(connections=2, shares=_SHARES)
     assert report.verdict.exit_code is ExitCode.DONE, output.logs
