@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.corpus import Mailbox
-from tests.bench.measure import Sources, measure, profile, settings
+from tests.bench.measure import Figures, Sources, measure, profile, settings
 from tests.bench.peers import Peer, tool
 from tests.bench.profiles import Profile
-from tests.bench.tables import machine, replaced, table
+from tests.bench.tables import machine, replaced, summary, table
 from tests.bench.variants import SETS, VARIANTS, Variant
 from tests.cluster.shell import ToolingError, say, step
 from tests.support.dovecot import run_dovecot
@@ -90,11 +90,13 @@ def _bench(options: argparse.Namespace) -> None:
     each = dict.fromkeys(variant.mailbox for variant in variants)
     mailboxes = {mailbox: f"source{number}" for number, mailbox in enumerate(each)}
     _result(options, "machine", f"{machine()}; load {os.getloadavg()[2]:.1f} before.")
+    results: dict[str, list[Figures]] = {}
     with run_dovecot(settings(*mailboxes.values())) as server:
         sources = Sources(server, mailboxes)
         for variant in variants:
             with step(variant.title):
                 figures = measure(variant, tools[variant.name], sources, runs=options.runs)
+            results[variant.name] = figures
             _result(options, variant.name, table(variant, figures, runs=options.runs))
             if options.profile is not None:
                 ours = next(each for each in tools[variant.name] if each.copies)
@@ -102,6 +104,8 @@ def _bench(options: argparse.Namespace) -> None:
                 for title, path in files.items():
                     with path.open(encoding="utf-8") as lines:
                         print(f"{path}, {title}. {Profile.of(lines).table()}\n", flush=True)
+    if options.variants is None:
+        _result(options, "summary", summary(results))
 
 
 def _changed(variant: Variant, options: argparse.Namespace) -> Variant:

@@ -173,6 +173,7 @@ def _run(tool: Peer, task: Task, *, before: Sequence[str] = ()) -> tuple[float, 
     if process.returncode not in tool.accepted:
         words = said[-2000:].decode("utf-8", "replace")
         raise ToolingError(f"{tool.name} ended with {process.returncode}: {words}")
+    tool.keep(task, said)
     return float(said) if tool.times_itself else seconds, peak.mib
 
 

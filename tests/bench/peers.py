@@ -1,6 +1,7 @@
 """The tools that are timed: each is a command line that copies one account to another.
 
 They are written ``NAME[:CONNECTIONS][@RUNS]``: ``mailsync:4``, ``bound:2``, ``offlineimap@1``.
+``resumed`` is mailsync with its resume state.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mailsync_api.job import JobInput
+from mailsync_api import names
+from mailsync_api.report import ReportLine, parse_line
 from tests.cluster.packages import ensure
 from tests.cluster.shell import ToolingError
 from tests.support.dovecot import Dovecot
@@ -71,6 +73,8 @@ class Peer:
         Whether it copies at all.
     runs
         How often it runs at most.
+    keep
+        Keeps what its next run on the same mailbox needs of what it has printed.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Peer:
     times_itself: bool = False
     copies: bool = True
     runs: int | None = None
+    keep: Callable[[Task, bytes], None] = lambda _task, _said: None
 
 
 def tool(text: str, environment: Mapping[str, str]) -> Peer | None:
@@ -117,14 +122,24 @@ def _start() -> Peer:
 
 def _mailsync(connections: int) -> Peer:
     def prepare(task: Task) -> tuple[list[str], Mapping[str, str]]:
-        engine = Engine(task.folder, task.source, task.destination, **_job(connections))
+        engine = Engine(task.folder, task.source, task.destination, connections=connections)
         return [sys.executable, "-m", "mailsync_syncjob.job"], engine.environment
 
     return Peer(f"mailsync, {_plural(connections)}", prepare)
 
 
-def _job(connections: int) -> dict[str, object]:
-    return {"connections": connections} if "connections" in JobInput.model_fields else {}
+def _resumed(connections: int) -> Peer:
+    """Return the engine with what the operator gives to its next run."""
+
+    def keep(task: Task, said: bytes) -> None:
+        lines = [parse_line(line) for line in said.decode("utf-8").splitlines()]
+        (state,) = (line.report.state for line in lines if isinstance(line, ReportLine))
+        path = task.folder / names.STATE_VOLUME / names.STATE_FILE_NAME
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(state or "", encoding="ascii")
+
+    plain = _mailsync(connections)
+    return replace(plain, name=f"{plain.name}, resume state", keep=keep)
 
 
 def _bound(connections: int) -> Peer:
@@ -262,6 +277,7 @@ def _ca(folder: Path, name: str, account: Account) -> Path:
 _TOOLS: Final[Mapping[str, Callable[[int], Peer]]] = {
     "start": lambda _: _start(),
     "mailsync": _mailsync,
+    "resumed": _resumed,
     "bound": _bound,
     "mbsync": lambda _: Peer("mbsync", _mbsync),
     "doveadm": lambda _: Peer("doveadm backup", _doveadm),

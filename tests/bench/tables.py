@@ -7,14 +7,14 @@ import platform
 import re
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.bench.measure import Figures
 from tests.bench.variants import Variant
 
-__all__ = ["machine", "replaced", "table"]
+__all__ = ["machine", "replaced", "summary", "table"]
 
 _VERSIONS: Final = (
     *(("Dovecot", ("dovecot", "--version")), ("mbsync", ("mbsync", "--version"))),
@@ -36,6 +36,26 @@ def table(variant: Variant, figures: Sequence[Figures], *, runs: int) -> str:
     if start is not None:
         lines += ["", _above(start, ours)]
     return "\n".join(lines)
+
+
+def summary(results: Mapping[str, Sequence[Figures]]) -> str:
+    """Return how many times as long as the engine each tool took for its first copies."""
+    ours = {name: next(one for one in each if one.copies) for name, each in results.items()}
+    tools = dict.fromkeys(
+        one.name
+        for name, each in results.items()
+        for one in each
+        if one.copies and one.name != ours[name].name
+    )
+    lines = [f"| | {' | '.join(tools)} |", f"|---|{'---|' * len(tools)}"]
+    for name, each in results.items():
+        ratios = {one.name: f"{_ratio(one, ours[name]):.2f}" for one in each}
+        lines.append(f"| {name} | {' | '.join(ratios.get(tool, '') for tool in tools)} |")
+    return "\n".join(lines)
+
+
+def _ratio(one: Figures, ours: Figures) -> float:
+    return statistics.median(one.first) / statistics.median(ours.first)
 
 
 def _conditions(variant: Variant, *, runs: int) -> str:

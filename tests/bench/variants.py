@@ -48,7 +48,7 @@ VARIANTS: Final = {
         Variant(
             "first",
             "First copy and nothing new, clear text",
-            ("start", "mailsync:4", "bound:4", "doveadm", "mbsync", "imapsync"),
+            ("start", "mailsync:4", "resumed:4", "bound:4", "doveadm", "mbsync", "imapsync"),
             again=True,
             minutes=3.5,
         ),

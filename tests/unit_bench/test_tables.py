@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.measure import Figures
-from tests.bench.tables import replaced, table
+from tests.bench.tables import replaced, summary, table
 from tests.bench.variants import SETS, VARIANTS, Variant
 
 
@@ -22,6 +22,17 @@ def test_a_table_compares_medians_with_the_first_that_copies() -> None:
     assert "| ours | 2.00 | 1.00 | 1.00 | 1.00 | 60 | yes |" in text
     assert "| another (1 run) | 20.00 | 10.00 |  |  | 189 | no: 1 missing |" in text
     assert text.endswith("ours: first copy 1.50 s, again 0.50 s, memory 20 MiB.")
+
+
+def test_a_summary_has_the_ratios_of_all_variants() -> None:
+    ours, another = Figures("ours", [2.0]), Figures("another", [5.0])
+    third, start = Figures("third", [1.0]), Figures("start-up alone", [1.0], copies=False)
+    assert summary({"a": [start, ours, another], "b": [ours, third]}).splitlines() == [
+        "| | another | third |",
+        "|---|---|---|",
+        "| a | 2.50 |  |",
+        "| b |  | 0.50 |",
+    ]
 
 
 def test_a_page_keeps_what_stands_around() -> None:
