@@ -41,10 +41,11 @@ _Folders = Mapping[tuple[str, ...], list[Found]]
 
 @dataclass(slots=True)
 class Figures:
-    """What one tool's runs gave: seconds, MiB, and the checker's word on the last copy."""
+    """What one tool's runs gave: seconds, its own CPU's seconds, MiB, the checker's last word."""
 
     name: str
     first: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     again: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     exact: str = ""
@@ -149,15 +150,24 @@ def _account(stack: ExitStack, variant: Variant, server: Dovecot) -> Account:
 
 
 def _copy(tool: Peer, task: Task, figures: Figures, *, again: bool) -> None:
-    seconds, memory = _run(tool, task)
-    figures.first.append(seconds)
-    figures.memory.append(memory)
+    once = _run(tool, task)
+    figures.first.append(once.seconds)
+    figures.cpu.append(once.cpu)
+    figures.memory.append(once.memory)
     if again and tool.copies and not tool.times_itself:
-        figures.again.append(_run(tool, task)[0])
+        figures.again.append(_run(tool, task).seconds)
 
 
-def _run(tool: Peer, task: Task, *, before: Sequence[str] = ()) -> tuple[float, float]:
-    """Return the seconds it took and the most memory it had, in MiB."""
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """What one run took; memory in MiB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def _run(tool: Peer, task: Task, *, before: Sequence[str] = ()) -> _Once:
     command, environment = tool.prepare(task)
     os.sync()  # so that nobody waits for what another has written
     with tempfile.TemporaryFile() as output:
@@ -166,15 +176,17 @@ def _run(tool: Peer, task: Task, *, before: Sequence[str] = ()) -> tuple[float, 
             [*before, *command], env=dict(environment), stdout=output, stderr=subprocess.STDOUT
         )
         with watched_memory(process.pid) as peak:
-            process.wait()
+            _, status, used = os.wait4(process.pid, 0)
             seconds = time.monotonic() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         said = output.read()
     if process.returncode not in tool.accepted:
         words = said[-2000:].decode("utf-8", "replace")
         raise ToolingError(f"{tool.name} ended with {process.returncode}: {words}")
     tool.keep(task, said)
-    return float(said) if tool.times_itself else seconds, peak.mib
+    seconds = float(said) if tool.times_itself else seconds
+    return _Once(seconds, used.ru_utime + used.ru_stime, peak.mib)
 
 
 def _verdict(here: _Folders, task: Task) -> str:

@@ -16,6 +16,10 @@ from tests.bench.variants import Variant
 
 __all__ = ["machine", "replaced", "summary", "table"]
 
+_HEAD: Final = (
+    *("tool", "first copy, s", "ratio", "own CPU, s"),
+    *("again, s", "ratio", "memory, MiB", "identical"),
+)
 _VERSIONS: Final = (
     *(("Dovecot", ("dovecot", "--version")), ("mbsync", ("mbsync", "--version"))),
     ("offlineimap", ("offlineimap", "--version")),
@@ -28,8 +32,8 @@ def table(variant: Variant, figures: Sequence[Figures], *, runs: int) -> str:
     lines = [
         f"{variant.title}: {_conditions(variant, runs=runs)}.",
         "",
-        "| tool | first copy, s | ratio | again, s | ratio | memory, MiB | identical |",
-        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_HEAD)} |",
+        f"|{'---|' * len(_HEAD)}",
         *(_row(one, ours) for one in figures),
     ]
     start = next((one for one in figures if not one.copies), None)
@@ -49,13 +53,9 @@ def summary(results: Mapping[str, Sequence[Figures]]) -> str:
     )
     lines = [f"| | {' | '.join(tools)} |", f"|---|{'---|' * len(tools)}"]
     for name, each in results.items():
-        ratios = {one.name: f"{_ratio(one, ours[name]):.2f}" for one in each}
+        ratios = {one.name: _times(one.first, ours[name].first) for one in each}
         lines.append(f"| {name} | {' | '.join(ratios.get(tool, '') for tool in tools)} |")
     return "\n".join(lines)
-
-
-def _ratio(one: Figures, ours: Figures) -> float:
-    return statistics.median(one.first) / statistics.median(ours.first)
 
 
 def _conditions(variant: Variant, *, runs: int) -> str:
@@ -77,15 +77,22 @@ def _conditions(variant: Variant, *, runs: int) -> str:
 
 def _row(one: Figures, ours: Figures) -> str:
     cells = [one.name + (f" ({len(one.first)} run)" if len(one.first) < len(ours.first) else "")]
-    for mine, theirs in ((one.first, ours.first), (one.again, ours.again)):
-        if not mine:
-            cells += ["", ""]
-            continue
-        seconds = statistics.median(mine)
-        ratio = f"{seconds / statistics.median(theirs):.2f}" if one.copies and theirs else ""
-        cells += [f"{seconds:.2f}", ratio]
+    cells += [_seconds(one.first), _times(one.first, ours.first) if one.copies else ""]
+    # Of a raw bound it would be mostly what it prepares.
+    cells.append("" if one.name.startswith("raw bound") else _seconds(one.cpu))
+    cells += [_seconds(one.again), _times(one.again, ours.again)]
     cells += [f"{statistics.median(one.memory):.0f}", one.exact]
     return f"| {' | '.join(cells)} |"
+
+
+def _seconds(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else ""
+
+
+def _times(mine: Sequence[float], theirs: Sequence[float]) -> str:
+    if not mine or not theirs:
+        return ""
+    return f"{statistics.median(mine) / statistics.median(theirs):.2f}"
 
 
 def _above(start: Figures, ours: Figures) -> str:

@@ -11,16 +11,16 @@ from tests.bench.variants import SETS, VARIANTS, Variant
 
 def test_a_table_compares_medians_with_the_first_that_copies() -> None:
     figures = [
-        Figures("start-up alone", [0.5, 0.4, 9.0], [], [40.0], copies=False),
-        Figures("ours", [2.0, 1.0, 9.0], [1.0], [60.0], exact="yes"),
-        Figures("another", [20.0], [], [189.4], exact="no: 1 missing"),
+        Figures("start-up alone", [0.5, 0.4, 9.0], [0.3], [], [40.0], copies=False),
+        Figures("ours", [2.0, 1.0, 9.0], [0.7], [1.0], [60.0], exact="yes"),
+        Figures("another", [20.0], [9.0], [], [189.4], exact="no: 1 missing"),
     ]
     variant = Variant("name", "A question", ("start", "ours", "another@1"), milliseconds=20)
     text = table(variant, figures, runs=3)
     assert text.startswith("A question: 5000 messages, clear text, 20 ms to each side, median of 3")
-    assert "| start-up alone | 0.50 |  |  |  | 40 |  |" in text
-    assert "| ours | 2.00 | 1.00 | 1.00 | 1.00 | 60 | yes |" in text
-    assert "| another (1 run) | 20.00 | 10.00 |  |  | 189 | no: 1 missing |" in text
+    assert "| start-up alone | 0.50 |  | 0.30 |  |  | 40 |  |" in text
+    assert "| ours | 2.00 | 1.00 | 0.70 | 1.00 | 1.00 | 60 | yes |" in text
+    assert "| another (1 run) | 20.00 | 10.00 | 9.00 |  |  | 189 | no: 1 missing |" in text
     assert text.endswith("ours: first copy 1.50 s, again 0.50 s, memory 20 MiB.")
 
 
