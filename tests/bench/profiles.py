@@ -1,4 +1,8 @@
-"""Profiles of the engine: where its own CPU time goes, by function and by thread."""
+"""Profiles of the engine: what keeps its interpreter busy, by function and by thread.
+
+Only samples in which a thread has the interpreter's lock count. Waiting does not, nor what is done
+without the lock, which is mostly the kernel's part in sending and receiving.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ def recorder(path: Path) -> list[str]:
     short functions than these do, and show one thread only.
     """
     program = str(Path(sys.executable).parent / "py-spy")
-    words = [program, "record", "--format", "raw", "--threads", "--rate", str(RATE)]
+    words = [program, "record", "--format", "raw", "--gil", "--threads", "--rate", str(RATE)]
     return [*words, "--output", str(path), "--"]
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Samples of running threads.
+    """Samples of threads at work.
 
     Attributes
     ----------
