@@ -104,7 +104,7 @@ def _bench(options: argparse.Namespace) -> None:
                 for title, path in files.items():
                     with path.open(encoding="utf-8") as lines:
                         print(f"{path}, {title}. {Profile.of(lines).table()}\n", flush=True)
-    if options.variants is None:
+    if options.variants is None and options.set != "rest":
         _result(options, "summary", summary(results))
 
 

@@ -140,6 +140,7 @@ VARIANTS: Final = {
 SETS: Final = {
     "quick": ("connections", "100ms"),
     "full": ("first", "tls", "20ms", "100ms", "masked", "masked-20ms", "memory"),
+    "rest": ("connections", "small", "large", "100ms-imapsync", "offlineimap"),
     "all": tuple(VARIANTS),
 }
 """Names of variants by the name of the set."""
