@@ -140,6 +140,7 @@ class EventReason(StrEnum):
     RUN_STARTED = "RunStarted"
     RUN_SUCCEEDED = "RunSucceeded"
     RUN_FAILED = "RunFailed"
+    RUN_THROTTLED = "RunThrottled"
     RUN_BLOCKED = "RunBlocked"
     STALLED = "Stalled"
     SUSPENDED = "Suspended"

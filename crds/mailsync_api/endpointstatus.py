@@ -12,7 +12,7 @@ from mailsync_api.probe import CertificateFacts, Offer
 from mailsync_api.schema import list_map
 from mailsync_api.status import RunResult, TLSFacts
 
-__all__ = ["CurrentProbe", "MailEndpointStatus", "ProbeRecord"]
+__all__ = ["ActiveSyncs", "CurrentProbe", "MailEndpointStatus", "ProbeRecord"]
 
 _Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _JobName = Annotated[str, Field(max_length=63)]
@@ -52,6 +52,15 @@ class ProbeRecord(CurrentProbe):
     """The engine's exit code; absent when its pod was lost."""
     server_hash: Annotated[str, Field(max_length=64)] | None = None
     """A hash of the server and the policy that it went by."""
+
+
+class ActiveSyncs(ApiModel):
+    """MailSyncs that run at the moment."""
+
+    initial: Count = 0
+    """For the first time."""
+    delta: Count = 0
+    """Again."""
 
 
 class MailEndpointStatus(ApiModel):
@@ -97,5 +106,7 @@ class MailEndpointStatus(ApiModel):
     """When the next probe starts."""
     last_manual_probe: _Token | None = None
     """The value of probe.manual that was answered last."""
+    active: ActiveSyncs | None = None
+    """How many MailSyncs that refer to it run at the moment."""
     consecutive_failures: Count = 0
     """How many probes failed since the last one that met the policy."""

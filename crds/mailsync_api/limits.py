@@ -42,12 +42,57 @@ _Connections = Annotated[int, Field(ge=1, le=32)]
 _BytesPerSecond = Annotated[int, Field(ge=1024, le=10**12)]
 _MessagesPerSecond = Annotated[int, Field(ge=1, le=100_000)]
 _BytesPerDay = Annotated[int, Field(ge=10**6, le=10**15)]
+_Syncs = Annotated[int, Field(ge=1, le=10_000)]
+_LEAST_SHARE: Final = 1024
+_BOTH_SLOTS: Final = "(has(self.maxConcurrentInitialSyncs) && has(self.maxConcurrentDeltaSyncs))"
+_SLOTS: Final = "(self.maxConcurrentInitialSyncs + self.maxConcurrentDeltaSyncs)"
+_SLOTS_MISSING: Final = (
+    "maxBytesPerSecond and maxMessagesPerSecond are shared by all runs, so they need "
+    "maxConcurrentInitialSyncs and maxConcurrentDeltaSyncs"
+)
+_BYTES_SHARE: Final = (
+    "maxBytesPerSecond must be at least 1024 for each of the maxConcurrentInitialSyncs and "
+    "maxConcurrentDeltaSyncs"
+)
+_MESSAGES_SHARE: Final = (
+    "maxMessagesPerSecond must be at least 1 for each of the maxConcurrentInitialSyncs and "
+    "maxConcurrentDeltaSyncs"
+)
 _DAY_TOO_SMALL: Final = "maxBytesPerDay must not be less than maxBytesPerSecond"
 
 
 class EndpointLimits(ApiModel):
-    """What a server allows, for each mailbox by itself."""
+    """What a server allows: for each mailbox by itself, and for all of them together."""
 
+    model_config = cel(
+        (
+            "!(has(self.maxBytesPerSecond) || has(self.maxMessagesPerSecond))"
+            " || (has(self.maxConcurrentInitialSyncs) && has(self.maxConcurrentDeltaSyncs))",
+            _SLOTS_MISSING,
+        ),
+        (
+            f"!has(self.maxBytesPerSecond) || !{_BOTH_SLOTS}"
+            f" || self.maxBytesPerSecond >= {_LEAST_SHARE} * {_SLOTS}",
+            _BYTES_SHARE,
+        ),
+        (
+            f"!has(self.maxMessagesPerSecond) || !{_BOTH_SLOTS}"
+            f" || self.maxMessagesPerSecond >= {_SLOTS}",
+            _MESSAGES_SHARE,
+        ),
+    )
+
+    max_concurrent_initial_syncs: _Syncs | None = None
+    """How many MailSyncs that refer to it may run at once for the first time, all batches together;
+    any number by default. Others wait as Queued, without a pod."""
+    max_concurrent_delta_syncs: _Syncs | None = None
+    """The same for further runs."""
+    max_bytes_per_second: _BytesPerSecond | None = None
+    """How many bytes of messages are copied from and to the server per second, on average, by all
+    MailSyncs together: each run gets an equal share, so both numbers of concurrent syncs must be
+    given."""
+    max_messages_per_second: _MessagesPerSecond | None = None
+    """The same for messages."""
     max_connections_per_mailbox: _Connections | None = None
     """How many connections a run may have to the server at once, for one mailbox. The preset's by
     default, which is 4 for most."""
@@ -55,6 +100,25 @@ class EndpointLimits(ApiModel):
     """How many bytes of messages are copied from or to one mailbox within any 24 hours. The
     preset's by default, which is none for most; Gmail documents one for each direction. A run
     that has copied that much ends, and the next one starts when there is room again."""
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        # The same rules as the CEL ones above: manifests are also read without an API server.
+        size, messages, slots = self.max_bytes_per_second, self.max_messages_per_second, self.slots
+        if slots is None:
+            if size is not None or messages is not None:
+                raise ValueError(_SLOTS_MISSING)
+        elif size is not None and size < _LEAST_SHARE * slots:
+            raise ValueError(f"{_BYTES_SHARE} ({size} for {slots})")
+        elif messages is not None and messages < slots:
+            raise ValueError(f"{_MESSAGES_SHARE} ({messages} for {slots})")
+        return self
+
+    @property
+    def slots(self) -> int | None:
+        """How many runs there may be at once; None for any number."""
+        initial, delta = self.max_concurrent_initial_syncs, self.max_concurrent_delta_syncs
+        return None if initial is None or delta is None else initial + delta
 
 
 class Limits(ApiModel):
@@ -151,14 +215,32 @@ def resolve(own: Limits, terms: Mapping[Side, Terms]) -> Resolved:
         Those of the MailEndpoints that it refers to, by side.
     """
     ends = [(side, terms.get(side)) for side in Side]
+    # What is read from a server and stored there again passes it twice.
+    twice = len(terms) > len({each.name for each in terms.values()})
     return Resolved(
         connections=_strictest(
             _own(own.max_connections_per_mailbox, _CONNECTIONS),
             *(_connections(side, end) for side, end in ends),
         )
         or Bound(value=DEFAULT_CONNECTIONS, origin="the default"),
-        bytes_per_second=_own(own.max_bytes_per_second, _BYTES_PER_SECOND),
-        messages_per_second=_own(own.max_messages_per_second, _MESSAGES_PER_SECOND),
+        bytes_per_second=_strictest(
+            _own(own.max_bytes_per_second, _BYTES_PER_SECOND),
+            *(
+                _share(side, end, end.limits.max_bytes_per_second, _BYTES_PER_SECOND, twice=twice)
+                for side, end in ends
+                if end
+            ),
+        ),
+        messages_per_second=_strictest(
+            _own(own.max_messages_per_second, _MESSAGES_PER_SECOND),
+            *(
+                _share(
+                    side, end, end.limits.max_messages_per_second, _MESSAGES_PER_SECOND, twice=twice
+                )
+                for side, end in ends
+                if end
+            ),
+        ),
         bytes_per_day=_strictest(
             _own(own.max_bytes_per_day, _BYTES_PER_DAY),
             *(_bytes_per_day(side, end) for side, end in ends),
@@ -188,6 +270,15 @@ def _bytes_per_day(side: Side, terms: Terms | None) -> Bound | None:
     info = terms.info
     known = info.download_bytes_per_day if side is Side.SOURCE else info.upload_bytes_per_day
     return None if known is None else Bound(value=known, origin=_preset(side, terms))
+
+
+def _share(side: Side, terms: Terms, rate: int | None, field: str, *, twice: bool) -> Bound | None:
+    slots = terms.limits.slots
+    if rate is None or slots is None:
+        return None
+    parts = slots * (2 if twice else 1)
+    text = f'{field} {rate} of MailEndpoint "{terms.name}" ({side}), shared by {slots} runs'
+    return Bound(value=max(1, rate // parts), origin=text)
 
 
 def _given(value: int, side: Side, terms: Terms, field: str) -> Bound:

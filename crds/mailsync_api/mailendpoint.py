@@ -66,8 +66,8 @@ class MailEndpointSpec(ApiModel):
     tunnel: Tunnel | None = None
     """A tunnel that does the TLS in place of the engine, by the same policy."""
     limits: EndpointLimits = EndpointLimits()
-    """What the server allows; what is not given is the preset's. A MailSync can restrain itself
-    further, never less."""
+    """What the server allows; what is not given is the preset's, if it has it. A MailSync can
+    restrain itself further, never less."""
     probe: ProbePolicy = ProbePolicy()
     """When the server is probed."""
 

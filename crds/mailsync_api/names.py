@@ -11,6 +11,7 @@ __all__ = [
     "CLIENT_CERTIFICATE_FILE_NAME",
     "CLIENT_KEY_FILE_NAME",
     "COMPONENT_LABEL",
+    "ENDPOINTS_ANNOTATION",
     "ENDPOINT_NAME_ANNOTATION",
     "ENDPOINT_UID_LABEL",
     "ENGINE_CONTAINER",
@@ -32,6 +33,7 @@ __all__ = [
     "PROXY_PASSWORD_FILE_NAME",
     "PROXY_USERNAME_FILE_NAME",
     "RUN_LABEL",
+    "RUN_TYPE_ANNOTATION",
     "SECRETS_ROOT",
     "SECRETS_VERSION_ANNOTATION",
     "SERVERS_HASH_ANNOTATION",
@@ -94,6 +96,10 @@ ENDPOINT_UID_LABEL: Final = f"{GROUP}/endpoint-uid"
 """On the Jobs and pods of probes: the UID of their MailEndpoint."""
 ENDPOINT_NAME_ANNOTATION: Final = f"{GROUP}/endpoint-name"
 """On the Jobs and pods of probes: the name of their MailEndpoint."""
+ENDPOINTS_ANNOTATION: Final = f"{GROUP}/endpoints"
+"""The MailEndpoints that a run goes from and to, with commas: whose slot it has."""
+RUN_TYPE_ANNOTATION: Final = f"{GROUP}/run-type"
+"""Which kind of run a Job is."""
 TRIGGER_ANNOTATION: Final = f"{GROUP}/manual-trigger"
 """On Jobs: the value of ``spec.trigger.manual`` or ``spec.probe.manual`` that it answers."""
 SPEC_HASH_ANNOTATION: Final = f"{GROUP}/spec-hash"

@@ -31,6 +31,7 @@ __all__ = [
     "Strategy",
     "Totals",
     "Verdict",
+    "WaitReport",
     "parse_line",
     "parse_verdict",
 ]
@@ -168,6 +169,19 @@ class LimitReport(OpenApiModel):
     """Whether the run was as fast, or copied as much, as it allows."""
 
 
+class WaitReport(OpenApiModel):
+    """A server's request to wait."""
+
+    side: Side | None = None
+    """Which server's."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Its words."""
+    asked_seconds: Count | None = None
+    """How long it wants to be left alone; absent where it did not say."""
+    waited_seconds: Count = 0
+    """How long the run waited; 0 where it ended instead."""
+
+
 class Report(OpenApiModel):
     """The whole report of a run."""
 
@@ -181,6 +195,8 @@ class Report(OpenApiModel):
     """The resume state (``mailsync_api.state``) to give to the next run, as it is."""
     limits: list[LimitReport] = []
     """Each limit that held: the strictest of its kind."""
+    waits: list[WaitReport] = []
+    """What the servers asked for besides; the list is cut at 50."""
 
 
 class LogLine(OpenApiModel):

@@ -44,6 +44,7 @@ __all__ = [
     "invalid",
     "not_synced",
     "pending",
+    "queued",
     "refused_lately",
     "retrying",
     "running",
@@ -177,6 +178,12 @@ def waiting(status: MailSyncStatus) -> tuple[Claim, ...]:
         _ready(status),
         _not_stalled(),
     )
+
+
+def queued(status: MailSyncStatus, why: str) -> tuple[Claim, ...]:
+    """All slots of a MailEndpoint are taken."""
+    text = f"{_sentence(why)}The run starts when it is its turn; until then it holds nothing"
+    return unknown(_SUCCEEDED, Reason.QUEUED, text), _ready(status), _not_stalled()
 
 
 def day_is_over(status: MailSyncStatus, limit: Bound, *, until: datetime) -> tuple[Claim, ...]:

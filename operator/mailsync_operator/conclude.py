@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.allowance import noted
+from mailsync_api.conditions import Reason
 from mailsync_api.exitcodes import ExitCode, RetryClass
 from mailsync_api.spec import RetryPolicy
 from mailsync_operator import claims
@@ -76,7 +78,7 @@ def _fail(draft: Draft, ending: Ending) -> None:
         draft.set(consecutive_refusals=obs.status.consecutive_refusals + 1 if repeated else 1)
     usual = backoff_seconds(policy, failures=failures, uid=obs.mailsync.uid)
     if ending.retry is RetryClass.THROTTLED:
-        wait: int | None = min(record.retry_after_seconds or usual, _LONGEST_THROTTLE)
+        wait: int | None = _throttle_wait(draft, record, policy)
     elif ending.retry is RetryClass.PERSON or failures >= policy.max_consecutive_failures:
         wait = None
     else:
@@ -86,3 +88,23 @@ def _fail(draft: Draft, ending: Ending) -> None:
     draft.claim(*claims.not_synced(obs.status, record))
     if record.exit_code == ExitCode.TLS_POLICY:
         draft.claim(claims.tls_refused(record))
+
+
+def _throttle_wait(draft: Draft, record: RunRecord, policy: RetryPolicy) -> int:
+    """Return how long to wait after a throttled run, in seconds.
+
+    A server that has had enough again, before anything was copied, is left alone for longer than it
+    asks for: coming back again and again is what services lock mailboxes for.
+    """
+    obs = draft.obs
+    idle = list(takewhile(_was_turned_away, (record, *obs.status.runs)))
+    usual = backoff_seconds(policy, failures=max(len(idle), 1), uid=obs.mailsync.uid)
+    asked = record.retry_after_seconds
+    wait = usual if asked is None else max(asked, usual) if len(idle) > 1 else asked
+    return min(max(wait, 1), _LONGEST_THROTTLE)
+
+
+def _was_turned_away(run: RunRecord) -> bool:
+    # A daily limit is ours: it has its own time.
+    throttled = run.exit_code == ExitCode.THROTTLED and run.reason != Reason.DAILY_LIMIT_REACHED
+    return throttled and run.messages_copied == 0

@@ -113,6 +113,11 @@ def _add_indices(registry: kopf.OperatorRegistry) -> None:
         found = JobSnapshot.from_body(body)
         return {found.owner_uid: found}
 
+    @kopf.index(*_JOBS, registry=registry, id="jobs_at")
+    async def jobs_at(body: Body, **_: Any) -> dict[Key, JobSnapshot]:  # noqa: ANN401  kopf's
+        found = JobSnapshot.from_body(body)
+        return {(found.namespace, name): found for name in found.endpoints}
+
     @kopf.index(*_PODS, registry=registry, id="pods")
     async def pods(body: Body, **_: Any) -> dict[str, PodSnapshot]:  # noqa: ANN401  kopf's
         found = PodSnapshot.from_body(body)
@@ -142,7 +147,13 @@ def _add_events(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
         if work is not None:
             runtime.add(work)
 
-    kopf.on.event(*_JOBS, registry=registry, id="job")(owned)
+    async def job(body: Body, **_: Any) -> None:  # noqa: ANN401  kopf's arguments
+        await owned(body)
+        found = JobSnapshot.from_body(body)
+        for name in found.endpoints:
+            runtime.job_seen((found.namespace, name))
+
+    kopf.on.event(*_JOBS, registry=registry, id="job")(job)
     kopf.on.event(*_PODS, registry=registry, id="pod")(owned)
 
 

@@ -75,6 +75,13 @@ CATALOGUE: Final = (
         per_object=True,
     ),
     Metric(
+        "mailsync_next_run_timestamp_seconds",
+        "gauge",
+        _OBJECT,
+        "When the next run starts, as far as it is known: after a failure or throttling, say.",
+        per_object=True,
+    ),
+    Metric(
         "mailsync_last_run_duration_seconds",
         "gauge",
         _OBJECT,
@@ -121,6 +128,13 @@ CATALOGUE: Final = (
         "gauge",
         _OBJECT,
         "When the certificate of a server ends, or ended.",
+        per_endpoint=True,
+    ),
+    Metric(
+        "mailsync_endpoint_active",
+        "gauge",
+        (*_OBJECT, "type"),
+        "Runs from or to a MailEndpoint that are under way: initial or delta.",
         per_endpoint=True,
     ),
     Metric(

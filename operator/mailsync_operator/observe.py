@@ -64,6 +64,8 @@ class Observation:
     pod_events: tuple[PodEvent, ...] = ()
     """Events about the pod that does not start yet, or about the Job that has none."""
     feed: Feed | None = None
+    turn: str = ""
+    """Why it must wait for its turn at a MailEndpoint, for people; empty if it need not."""
     secrets: SecretsSeen | None = None
     """What is known of its Secrets, where they are watched."""
 

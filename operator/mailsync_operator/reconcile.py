@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mailsync_operator.events import EventRecorder
     from mailsync_operator.gate import EndpointState
     from mailsync_operator.progress import ProgressPoller
+    from mailsync_operator.turns import Turns
     from mailsync_operator.view import ClusterView
 
 __all__ = ["ReadApi", "Reconciler", "SecretVersions", "TransitionMeter"]
@@ -91,6 +92,7 @@ class Reconciler:
         meter: TransitionMeter,
         clock: Callable[[], datetime],
         doubt: Callable[[Key], None],
+        turns: Turns,
         secrets: SecretVersions | None = None,
     ) -> None:
         self._view = view
@@ -101,6 +103,7 @@ class Reconciler:
         self._meter = meter
         self._clock = clock
         self._doubt = doubt
+        self._turns = turns
         self._secrets = secrets
         self._newest: Newest[MailSyncObject] = Newest()
         self._created: dict[Key, JobSnapshot] = {}
@@ -120,10 +123,15 @@ class Reconciler:
             return None
         obs = await self._observe(mailsync)
         self._follow(obs)
+        # Nothing else is looked at from here until the slot is taken: no await.
+        ask = self._turns.ask(obs)
+        obs = dataclasses.replace(obs, turn=self._turns.why_wait(ask))
         decision = decide(obs)
+        self._turns.settle(key, ask, decision)
         try:
             decision = await self._applier.carry_out(obs, decision)
         except JobRefusedError as error:
+            self._turns.give_back(key)
             decision = refused(obs, str(error))
         if decision.status is None:
             return decision.requeue_after
@@ -265,6 +273,7 @@ class Reconciler:
             self._read_at.pop(key, None)
 
     def _forget(self, key: Key) -> None:
+        self._turns.give_back(key)
         written = self._newest.forget(key)
         if written is not None:
             self._poller.forget(written.uid)

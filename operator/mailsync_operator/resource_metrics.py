@@ -59,6 +59,9 @@ def samples(
     if status.last_sync_time is not None:
         when = status.last_sync_time.timestamp()
         yield Sample("mailsync_last_success_timestamp_seconds", (), when)
+    if status.next_sync_time is not None:
+        when = status.next_sync_time.timestamp()
+        yield Sample("mailsync_next_run_timestamp_seconds", (), when)
     if status.last_run is not None:
         seconds = status.last_run.duration_seconds
         yield Sample("mailsync_last_run_duration_seconds", (), seconds)

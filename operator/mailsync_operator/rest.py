@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailsync_api.allowance import closed_until
 from mailsync_api.limits import resolve
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mailsync_operator.observe import Observation
 
 __all__ = ["rest", "run_type"]
+
+_QUEUED_REQUEUE: Final = 120.0
+"""Whose turn comes is woken; this is for a wake that was lost."""
 
 
 def run_type(obs: Observation) -> RunType:
@@ -50,7 +53,7 @@ def rest(draft: Draft, *, may_start: bool) -> None:
             draft.claim(*claims.waiting(status))
         draft.requeue((due - obs.now).total_seconds())
         return
-    if _is_free(draft):
+    if _is_free(draft) and _has_its_turn(draft, retry=refused and not asked):
         _set_out(draft, may_start=may_start, retry=refused and not asked)
 
 
@@ -73,6 +76,19 @@ def _is_free(draft: Draft) -> bool:
         draft.requeue((until - obs.now).total_seconds())
         return False
     return True
+
+
+def _has_its_turn(draft: Draft, *, retry: bool) -> bool:
+    turn = draft.obs.turn
+    if not turn:
+        return True
+    if retry:
+        _claim_rest(draft)  # it stays stalled: only a person can help
+    else:
+        draft.claim(*claims.queued(draft.status, turn))
+        draft.set(next_sync_time=None)
+    draft.requeue(_QUEUED_REQUEUE)
+    return False
 
 
 def _day_is_over(draft: Draft) -> bool:

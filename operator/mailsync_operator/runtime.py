@@ -28,6 +28,7 @@ from mailsync_operator.reconcile import Reconciler
 from mailsync_operator.resource_metrics import ResourceCollector
 from mailsync_operator.server import MetricsServer
 from mailsync_operator.snapshot import Work
+from mailsync_operator.turns import Turns
 
 if TYPE_CHECKING:
     from mailsync_operator.settings import Settings
@@ -60,6 +61,7 @@ class Runtime:
         self._api = KubernetesApi(self._transport)
         self._queue: WorkQueue[Work] | None = None
         self._referrers: Referrers | None = None
+        self._turns: Turns | None = None
         self._poller: ProgressPoller | None = None
         self._server: MetricsServer | None = None
         self._secrets: SecretWatch | None = None
@@ -90,6 +92,7 @@ class Runtime:
             endpoints.doubt(key)
             self.add(Work(names.KIND_MAILENDPOINT, key))
 
+        self._turns = Turns(view, wake=self._add_mailsync)
         mailsyncs = Reconciler(
             view,
             self._api,
@@ -99,6 +102,7 @@ class Runtime:
             meter=self._metrics,
             clock=_now,
             doubt=doubt,
+            turns=self._turns,
             secrets=self._secrets,
         )
 
@@ -150,6 +154,12 @@ class Runtime:
         """Have the MailSyncs of a MailEndpoint looked at, if that changes something for them."""
         if self._referrers is not None:
             self._referrers.endpoint_seen(key)
+
+    def job_seen(self, endpoint: Key) -> None:
+        """Have those looked at who wait for a slot of a MailEndpoint, and itself: it shows them."""
+        if self._turns is not None:
+            self._turns.changed(endpoint)
+        self.add(Work(names.KIND_MAILENDPOINT, endpoint))
 
     def check(self) -> dict[str, int]:
         """Return what the liveness probe shows.

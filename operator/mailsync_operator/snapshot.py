@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeAlias
 
 from mailsync_api import names
+from mailsync_api.status import RunType
 
 __all__ = [
     "ApiObject",
@@ -185,6 +186,10 @@ class JobSnapshot:
     active: int = 0
     """Pods that wait or run, and are not being deleted."""
     secrets_version: int | None = None
+    run_type: RunType | None = None
+    """None for a probe."""
+    endpoints: tuple[str, ...] = ()
+    """The MailEndpoints that a run goes from and to."""
     outcome: JobOutcome | None = None
     reason: str = ""
     message: str = ""
@@ -215,11 +220,21 @@ class JobSnapshot:
             pods=sum(_number(status.get(field)) for field in ("active", "succeeded", "failed")),
             active=_number(status.get("active")),
             secrets_version=_number(annotations.get(names.SECRETS_VERSION_ANNOTATION)) or None,
+            run_type=_run_type(annotations.get(names.RUN_TYPE_ANNOTATION)),
+            endpoints=_words(annotations.get(names.ENDPOINTS_ANNOTATION)),
             outcome=outcome,
             reason=reason,
             message=message,
             ended=ended,
         )
+
+
+def _words(value: str | None) -> tuple[str, ...]:
+    return tuple(value.split(",")) if value else ()
+
+
+def _run_type(value: str | None) -> RunType | None:
+    return RunType(value) if value in set(RunType) else None
 
 
 def _job_end(status: Mapping[str, Any]) -> tuple[JobOutcome | None, str, str, datetime | None]:

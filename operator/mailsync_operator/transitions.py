@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from mailsync_api.base import format_time
 from mailsync_api.conditions import Condition, ConditionStatus, ConditionType, EventReason, Reason
+from mailsync_api.exitcodes import ExitCode
 from mailsync_api.status import MailSyncStatus, RunRecord, RunResult
 from mailsync_operator import conditions
 
@@ -65,6 +67,12 @@ def _ended(old: MailSyncStatus, new: MailSyncStatus) -> Iterator[Transition]:
         yield Transition(EventReason.RUN_SUCCEEDED, text, run=run)
         return
     text = f"{what}: {run.reason}: {run.message}"
+    if run.exit_code == ExitCode.THROTTLED:
+        # The server's pace, or one that was asked for: nobody need do anything.
+        later = format_time(new.retry_after_time) if new.retry_after_time else "later"
+        told = f"{text}; {run.messages_copied} messages copied; the next run starts at {later}"
+        yield Transition(EventReason.RUN_THROTTLED, told, run=run)
+        return
     yield Transition(EventReason.RUN_FAILED, text, warning=True, run=run)
 
 

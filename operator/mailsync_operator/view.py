@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -43,6 +43,9 @@ class ClusterView(Protocol):
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         """Return the Jobs of a MailSync or MailEndpoint."""
 
+    def jobs_at(self, endpoint: Key) -> tuple[JobSnapshot, ...]:
+        """Return the Jobs of runs from or to a MailEndpoint."""
+
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
         """Return the pods of a MailSync or MailEndpoint."""
 
@@ -61,6 +64,8 @@ class Indices:
     """By the UID of their MailSync or MailEndpoint."""
     pods: Mapping[Any, Any]
     """The same."""
+    jobs_at: Mapping[Any, Any] = field(default_factory=dict)
+    """Jobs of runs, by namespace and name of a MailEndpoint that they go from or to."""
     secret_users: Mapping[Any, Any] | None = None
     """The keys of MailSyncs, by namespace and name of a Secret; None where none are watched."""
 
@@ -124,6 +129,10 @@ class IndexView:
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         """Return the Jobs of a MailSync or MailEndpoint."""
         return tuple(self._indices.jobs.get(uid, ()))
+
+    def jobs_at(self, endpoint: Key) -> tuple[JobSnapshot, ...]:
+        """Return the Jobs of runs from or to a MailEndpoint."""
+        return tuple(self._indices.jobs_at.get(endpoint, ()))
 
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
         """Return the pods of a MailSync or MailEndpoint."""

@@ -11,7 +11,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync_syncjob.batching import fetch_batches
-from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, UnreachableError
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    FolderGoneError,
+    ThrottledError,
+    UnreachableError,
+)
 from mailsync_syncjob.flags import is_keyword
 from mailsync_syncjob.imap.syntax import date_time
 from mailsync_syncjob.pace import Pacer
@@ -91,6 +96,8 @@ class SequentialCopier:
         """UIDs of messages to be stored without keywords, after a refusal with them."""
         self._unable = 0
         """How many messages in a row the destination was temporarily unable to store."""
+        self._unready = 0
+        """How often in a row the source was temporarily unable to send a message."""
 
     def copy(self, shares: Iterable[Sequence[Item]], *, target: Target, watch: Watch) -> None:
         """Copy these messages and tell ``watch`` of each."""
@@ -133,6 +140,8 @@ class SequentialCopier:
                         stored = self.store(item, body, target=target, watch=watch)
             except CommandRefusedError as error:
                 reason = f"the source refuses to send it: {error.text}"
+                if error.temporary:
+                    self._await_source(error)
             if stored:
                 return
         if reader.present(item.uid):
@@ -182,7 +191,7 @@ class SequentialCopier:
             return error
         if held_back:
             self._try_keywords(stored.uid, held_back, target=target, watch=watch)
-        self._unable = 0
+        self._unable = self._unready = 0
         watch.copied(item, body.size)
         return None
 
@@ -199,6 +208,13 @@ class SequentialCopier:
                 if not (error.temporary and waits and body.data is not None):
                     raise
                 self._stop.pause(waits.pop(0))
+
+    def _await_source(self, refusal: CommandRefusedError) -> None:
+        """Wait for a source that is temporarily unable; ask for a rest if it stays so."""
+        self._unready += 1
+        if self._unready > _MOST_UNABLE:
+            raise ThrottledError(refusal.message, side=refusal.side)
+        self._stop.pause(_WAITS[0])
 
     def _check_able(self, refusal: CommandRefusedError) -> None:
         """Give up on a server that is temporarily unable to store anything."""

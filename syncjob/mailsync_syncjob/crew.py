@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.links import Links, Pair
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.sharing import Shares
+    from mailsync_syncjob.throttle import BackOff
 
 __all__ = ["Crew"]
 
@@ -71,6 +72,7 @@ class Crew:
         *,
         links: Links,
         shares: Shares,
+        back_off: BackOff,
         most: int,
         output: Output,
         stop: Stop,
@@ -79,6 +81,7 @@ class Crew:
         self._steps = steps
         self._links = links
         self._shares = shares
+        self._back_off = back_off
         self._most = most
         self._output = output
         self._stop = stop
@@ -149,10 +152,15 @@ class Crew:
                 self._lost(worker, call, error)
                 call = None
             except ThrottledError as error:
-                if not self._retires(worker, error):
-                    raise
-                self._board.lost(call, closed=False, forgiven=False)
-                return
+                if self._retires(worker, error):
+                    self._board.lost(call, closed=False, forgiven=False)
+                    return
+                rest = self._back_off.wait(error, who=worker)
+                self._drop(worker)
+                # The folder is compared anew, as after a lost connection; it is not to blame.
+                self._board.lost(call, closed=False, forgiven=True)
+                call = None
+                self._rest(error, rest)
 
     def _do(self, worker: _Worker, call: Call) -> None:
         pair = worker.pair
@@ -184,6 +192,11 @@ class Crew:
         self._output.log("warning", f"{error.message}; connecting again in {folder.wait:.0f} s")
         self._pause(folder.wait)
 
+    def _rest(self, error: ThrottledError, seconds: int) -> None:
+        """Leave a server alone for as long as it asks."""
+        self._output.log("warning", f"{error.message}; going on in {seconds} s, slower")
+        self._pause(seconds)
+
     # --- connections
 
     def _connects(self, worker: _Worker) -> bool:
@@ -206,6 +219,9 @@ class Crew:
     def _tries_again(self, worker: _Worker, error: EngineError) -> bool:
         """Wait before another attempt; false if the others go on without this worker."""
         others = self._others(worker)
+        if isinstance(error, ThrottledError) and not worker.fresh and not others:
+            self._rest(error, self._back_off.wait(error, who=worker))
+            return True
         if others and (worker.fresh or not may_pass(error)):
             self._retire(error)
             return False

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.board import Doing
-from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, FolderReplacedError
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    FolderGoneError,
+    FolderReplacedError,
+    ThrottledError,
+)
 from mailsync_syncjob.folderpass import FolderPass
 from mailsync_syncjob.sharing import Supply
 
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
     from mailsync_syncjob.tracker import Tracker
 
 __all__ = ["FolderSteps", "Means"]
+
+_MOST_UNABLE: Final = 3
+"""So often a server may be unable to open a folder for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,9 @@ class FolderSteps:
             else:
                 self._conclude(work, step, means)
         except CommandRefusedError as error:
+            if error.temporary and work.figures.unable < _MOST_UNABLE:
+                work.figures.unable += 1
+                raise ThrottledError(error.message, side=error.side) from None
             self._give_up(work, error)
 
     def _compare(

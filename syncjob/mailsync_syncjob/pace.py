@@ -8,6 +8,7 @@ read. Listings of folders and of messages' metadata are not counted.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,9 @@ __all__ = ["BURST_SECONDS", "Pacer", "TokenBucket"]
 BURST_SECONDS: Final = 1.0
 """How many seconds' worth may come at once after a pause."""
 _NOTABLE_SECONDS: Final = 0.001
+_OBSERVED_SECONDS: Final = 30.0
+_SLOWEST_RATE: Final = 0.5
+_CALM_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -101,6 +105,57 @@ class _Rate:
         )
 
 
+@dataclass(slots=True)
+class Easing:
+    """A pace that nobody set: half of what a server was asked for when it had enough. Pure.
+
+    It is doubled for each minute in which the server does not complain, until it is well above what
+    it was too much.
+    """
+
+    at: float
+    """The time of the last change, or of the beginning."""
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+    _bucket: TokenBucket | None = None
+    _too_much: float = 0.0
+
+    @property
+    def portion(self) -> int | None:
+        """How many messages are best asked for at once; None for any number."""
+        return max(1, int(self._bucket.rate / 2)) if self._bucket else None
+
+    def note(self, messages: int, *, now: float) -> None:
+        """Take note of what is asked for."""
+        self._seen.append((now, messages))
+        while self._seen and now - self._seen[0][0] > _OBSERVED_SECONDS:
+            self._seen.popleft()
+
+    def ease(self, *, now: float) -> None:
+        """Go down to half of what was asked for lately, or of the pace since the last time."""
+        if self._bucket is not None:
+            rate = self._bucket.rate / 2
+        else:
+            first = self._seen[0][0] if self._seen else now
+            self._too_much = sum(n for _, n in self._seen) / max(now - first, 1.0)
+            rate = self._too_much / 2
+        rate = max(rate, _SLOWEST_RATE)
+        self._bucket = TokenBucket(rate, max(1.0, rate), now)
+        self.at = now
+
+    def take(self, messages: int, *, now: float) -> float:
+        """Take so many, and return in how many seconds they are let through."""
+        if self._bucket is None:
+            return 0.0
+        while now - self.at >= _CALM_SECONDS:
+            self.at += _CALM_SECONDS
+            self._bucket.rate *= 2
+            self._bucket.burst *= 2
+            if self._bucket.rate > 4 * self._too_much:
+                self._bucket = None
+                return 0.0
+        return self._bucket.take(messages, now=now)
+
+
 class Pacer:
     """Lets all connections of a run read no faster, and no more, than its limits allow.
 
@@ -121,12 +176,16 @@ class Pacer:
         self._messages = _Rate.of("maxMessagesPerSecond", pace.messages_per_second, now=now)
         self._daily = pace.daily
         self._spent = False
+        self._easing = Easing(now)
         self.bytes_read = 0
 
     @property
     def most_messages(self) -> int | None:
         """How many messages are best asked for at once; None for any number."""
-        return self._messages.portion if self._messages else None
+        with self._lock:
+            own = self._messages.portion if self._messages else None
+            eased = self._easing.portion
+        return min((n for n in (own, eased) if n is not None), default=None)
 
     @property
     def most_bytes(self) -> int | None:
@@ -158,7 +217,9 @@ class Pacer:
             now = self._clock.monotonic()
             self._check_daily(size, now=now)
             self.bytes_read += size
+            self._easing.note(messages, now=now)
             waits = (
+                (self._easing.take(messages, now=now), None),
                 (self._messages.bucket.take(messages, now=now), self._messages)
                 if self._messages
                 else (0.0, None),
@@ -170,6 +231,11 @@ class Pacer:
             if slower is not None:
                 slower.waited += wait
             return wait
+
+    def ease(self) -> None:
+        """Slow down: a server has asked to be left alone for a while."""
+        with self._lock:
+            self._easing.ease(now=self._clock.monotonic())
 
     def correct(self, size: int) -> None:
         """Count bytes that came in addition to what was admitted; negative for what did not."""

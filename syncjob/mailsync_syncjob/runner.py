@@ -11,7 +11,12 @@ from mailsync_syncjob.conclusion import crashed, done, failed
 from mailsync_syncjob.crew import Crew
 from mailsync_syncjob.deadline import Patience
 from mailsync_syncjob.destinationfolders import DestinationFolders
-from mailsync_syncjob.errors import ConnectionLostError, EngineError, UnreachableError
+from mailsync_syncjob.errors import (
+    ConnectionLostError,
+    EngineError,
+    ThrottledError,
+    UnreachableError,
+)
 from mailsync_syncjob.foldersteps import FolderSteps
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.links import Endpoints, Links
@@ -20,6 +25,7 @@ from mailsync_syncjob.output import OneAtATime
 from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.plan import make_plan
 from mailsync_syncjob.sharing import Shares
+from mailsync_syncjob.throttle import BackOff
 from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 if TYPE_CHECKING:
@@ -68,6 +74,7 @@ class Run:
         self._shares = shares or Shares()
         self._crew: Crew | None = None
         self.tracker = Tracker(clock, self._output, pacer=self._pacer)
+        self._back_off = BackOff(self._pacer, progress=lambda: self.tracker.dealt_with)
 
     @property
     def dry_run(self) -> bool:
@@ -92,6 +99,7 @@ class Run:
             folders=[figures.report() for figures in self.tracker.folders],
             skipped=self.tracker.skipped(),
             limits=self._pacer.report(),
+            waits=self._back_off.report(),
         )
         self._output.report(report)
         return report
@@ -130,6 +138,7 @@ class Run:
             steps,
             links=self._links,
             shares=self._shares,
+            back_off=self._back_off,
             # A dry run copies nothing, which is what more of them would be for.
             most=1 if self.dry_run else self._job.connections,
             output=self._output,
@@ -148,21 +157,28 @@ class Run:
                 pair = self._links.open()
                 connected = True
                 return (pair, *self._plan(pair))
-            except (ConnectionLostError, UnreachableError) as error:
+            except (ConnectionLostError, UnreachableError, ThrottledError) as error:
                 if pair is not None:
                     pair.abandon()
-                if isinstance(error, UnreachableError) and not connected:
+                if not (connected or isinstance(error, ConnectionLostError)):
                     raise  # the first time the Job's own back-off is the better one
-                losses.lost(moved=False)
-                if losses.hopeless:
-                    raise losses.given_up(error) from None
-                wait = losses.wait
-                self._output.log("warning", f"{error.message}; connecting again in {wait:.0f} s")
-                self._stop.pause(wait)
+                self._stop.pause(self._delay(error, losses))
             except BaseException:
                 if pair is not None:
                     pair.abandon()
                 raise
+
+    def _delay(self, error: EngineError, losses: Losses) -> float:
+        """Return how long to wait before the next attempt; raise if it had better be none."""
+        if isinstance(error, ThrottledError):
+            wait: float = self._back_off.wait(error)
+        else:
+            losses.lost(moved=False)
+            if losses.hopeless:
+                raise losses.given_up(error) from None
+            wait = losses.wait
+        self._output.log("warning", f"{error.message}; connecting again in {wait:.0f} s")
+        return wait
 
     def _plan(self, pair: Pair) -> tuple[DestinationFolders, list[Task]]:
         plan = make_plan(pair.source, pair.destination, selection=self._job.folders)

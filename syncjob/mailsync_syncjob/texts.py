@@ -12,14 +12,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Meaning", "StatusText", "parse_status_text", "sanitise"]
 
+_HOUR: Final = 3600
+
 _SHOWN_CHARACTERS: Final = 300
 _CODE: Final = re.compile(rb"\[([A-Za-z0-9!#$&'+,./:;<=>?@^_`|~-]{1,64})([^\]]{0,2000})\]\s*")
-_BACKOFF: Final = re.compile(r"backoff time:\s*(\d{1,9})\s*milliseconds", re.IGNORECASE)
+_TIME: Final = r"(\d{1,9}) ?(milliseconds|ms|seconds?|secs?|s|minutes?|min|hours?|h)\b"
+# Microsoft's.
+_BACKOFF: Final = re.compile(rf"back-?off time:? ?{_TIME}", re.IGNORECASE)
+# Only where the text means a request to wait anyway: a refused password may be told so too.
+_LATER: Final = re.compile(
+    rf"(?:retry|try again|wait)(?: after| in| for| at least)? {_TIME}", re.IGNORECASE
+)
+_UNITS: Final = {"milliseconds": 1, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _THROTTLE_WORDS: Final = re.compile(
     r"throttl|too many (simultaneous |concurrent )?(connections|commands|requests|login)"
-    r"|maximum number of connections|bandwidth limit|rate limit|command or bandwidth limits",
+    r"|maximum (number of )?connections?|connection limit|bandwidth limit|command limit"
+    r"|rate (limit|exceeded)|rate-limit|service (is )?temporarily unavailable",
     re.IGNORECASE,
 )
+# Google locks the mailbox for an hour at first, and up to a day for those who come back too soon.
+_LOCKED_WORDS: Final = re.compile(r"bandwidth limit", re.IGNORECASE)
 _QUOTA_WORDS: Final = re.compile(
     r"over ?quota|quota exceeded|exceed\w* (the )?quota|mailbox (is )?full|disk quota",
     re.IGNORECASE,
@@ -30,8 +42,9 @@ _EXPIRED_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 _UNSHOWABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffef]+")
-# LIMIT is none of them: it may speak of one message that is too large (Dovecot does).
+# LIMIT is none of them here: it may speak of one message that is too large (Dovecot does).
 _THROTTLE_CODES: Final = frozenset({"THROTTLED"})
+_REFUSAL_CODES: Final = frozenset({"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED"})
 
 
 class Meaning(Enum):
@@ -56,16 +69,27 @@ class StatusText:
 
     @property
     def retry_after_seconds(self) -> int | None:
-        """How long the server asks to wait, rounded up to whole seconds."""
-        found = _BACKOFF.search(self.text)
-        return -(-int(found[1]) // 1000) if found else None
+        """How long the server asks to wait, rounded up to whole seconds.
+
+        A text that is known to stand for a certain time counts as that.
+        """
+        if self.meaning is not Meaning.THROTTLED:
+            return None
+        found = _BACKOFF.search(self.text) or _LATER.search(self.text)
+        if found is None:
+            return _HOUR if _LOCKED_WORDS.search(self.text) else None
+        unit = found[2].lower()
+        milliseconds = int(found[1]) * (_UNITS.get(unit) or _UNITS[unit[0]])
+        return -(-milliseconds // 1000)
 
     @property
     def meaning(self) -> Meaning:
         """What it means for the run."""
         if self.code == "OVERQUOTA":
             return Meaning.OVER_QUOTA
-        throttled = self.code in _THROTTLE_CODES or self.retry_after_seconds is not None
+        if self.code in _REFUSAL_CODES:
+            return Meaning.OTHER  # whatever it says of waiting: the password is not tried again
+        throttled = self.code in _THROTTLE_CODES or _BACKOFF.search(self.text)
         if throttled or _THROTTLE_WORDS.search(self.text):
             return Meaning.THROTTLED
         if _QUOTA_WORDS.search(self.text):

@@ -46,6 +46,8 @@ class FolderFigures:
     flags_updated: int = 0
     keywords_refused: set[str] = field(default_factory=set)
     done: bool = False
+    unable: int = 0
+    """How often the server was temporarily unable to open it."""
     doubted: set[int] = field(default_factory=set)
     """UIDs of messages that were being stored when a connection broke."""
     broke: Counter[int] = field(default_factory=Counter)

@@ -37,6 +37,8 @@ class Line:
     connections: int = 0
     cuts: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    said: list[tuple[float, int, bytes]] = field(default_factory=list)
+    """What clients said: when (``time.monotonic``), on which connection, and what."""
 
 
 @contextlib.contextmanager
@@ -61,7 +63,7 @@ def run_line(
     line = Line(host, listener.getsockname()[1])
     over = threading.Event()
 
-    def forward(client: socket.socket) -> None:
+    def forward(client: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError), client, socket.create_connection(to) as server:
             begin = due = time.time()
             until: float | None = None
@@ -77,6 +79,8 @@ def run_line(
                 readable, _, _ = select.select(wanted, [], [], min(max(due - now, 0.01), 0.05))
                 for sock in readable:
                     data = sock.recv(_PIECE)
+                    if sock is client:
+                        line.said.append((time.monotonic(), number, data))
                     if not data:
                         return
                     (client if sock is server else server).sendall(data)
@@ -89,7 +93,8 @@ def run_line(
                 client, _ = listener.accept()
                 with line.lock:
                     line.connections += 1
-                threading.Thread(target=forward, args=(client,), daemon=True).start()
+                    number = line.connections
+                threading.Thread(target=forward, args=(client, number), daemon=True).start()
 
     acceptor = threading.Thread(target=accept, daemon=True)
     acceptor.start()

@@ -14,6 +14,7 @@ from mailsync_api.manifest import MailEndpoint
 from mailsync_api.presets import PRESETS, Preset
 from tests.support.builders import endpoint_manifest
 
+_SLOTS = {"maxConcurrentInitialSyncs": 3, "maxConcurrentDeltaSyncs": 2}
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
     # what, spec, field, words of the message
     ("no host", {"host": None}, "spec", "host is required"),
@@ -44,6 +45,30 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
         "32",
     ),
     ("day", {"limits": {"maxBytesPerDay": 1}}, "spec.limits.maxBytesPerDay", "1000000"),
+    (
+        "a rate without slots",
+        {"limits": {"maxBytesPerSecond": 10**6, "maxConcurrentInitialSyncs": 3}},
+        "spec.limits",
+        "maxConcurrentDeltaSyncs",
+    ),
+    (
+        "too little for each",
+        {"limits": {**_SLOTS, "maxBytesPerSecond": 5 * 1024 - 1}},
+        "spec.limits",
+        "at least 1024 for each",
+    ),
+    (
+        "no message for each",
+        {"limits": {**_SLOTS, "maxMessagesPerSecond": 4}},
+        "spec.limits",
+        "at least 1 for each",
+    ),
+    (
+        "no slot",
+        {"limits": {"maxConcurrentInitialSyncs": 0}},
+        "spec.limits.maxConcurrentInitialSyncs",
+        "1",
+    ),
     ("token", {"probe": {"manual": ""}}, "spec.probe.manual", "1"),
 ]
 

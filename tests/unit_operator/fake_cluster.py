@@ -168,6 +168,11 @@ class FakeCluster:
         found = (JobSnapshot.from_body(b) for k, b in self.seen.items() if k[0] == "Job")
         return tuple(job for job in found if job.owner_uid == uid)
 
+    def jobs_at(self, endpoint: Key) -> tuple[JobSnapshot, ...]:
+        found = (JobSnapshot.from_body(b) for k, b in self.seen.items() if k[0] == "Job")
+        namespace, name = endpoint
+        return tuple(job for job in found if job.namespace == namespace and name in job.endpoints)
+
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
         found = (PodSnapshot.from_body(b) for k, b in self.seen.items() if k[0] == "Pod")
         return tuple(pod for pod in found if pod.owner_uid == uid)

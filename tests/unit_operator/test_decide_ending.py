@@ -9,6 +9,7 @@ import pytest
 from mailsync_api.conditions import ConditionStatus, ConditionType, Reason
 from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import EXIT_TABLE, ExitCode, RetryClass
+from mailsync_api.report import Totals
 from mailsync_api.status import (
     Progress,
     RunResult,
@@ -150,6 +151,35 @@ def test_the_wait_of_a_throttling_server_is_kept() -> None:
     decision = failed(ExitCode.THROTTLED, told=told)
     assert decision.status is not None
     assert decision.status.retry_after_time == at(60 + 1800)
+
+
+def _throttled(*, before: int, copied: int = 0, **told: Any) -> float:
+    """Return the wait after a throttled run that came after so many, which copied so much."""
+    totals = Totals(messages=9, copied=copied)
+    first = failed(ExitCode.THROTTLED, told=verdict(ExitCode.THROTTLED, totals=totals)).status
+    assert first is not None
+    runs = [first.runs[0].model_copy(update={"number": 100 + n}) for n in range(before)]
+    end = verdict(ExitCode.THROTTLED, **{"totals": totals, "retry_after_seconds": 45, **told})
+    ended = failed(ExitCode.THROTTLED, told=end, status=running_status(runs=runs)).status
+    assert ended is not None
+    assert ended.retry_after_time is not None
+    return (ended.retry_after_time - at(60)).total_seconds()
+
+
+def test_a_server_that_has_enough_again_and_again_is_left_alone_for_longer() -> None:
+    waits = [_throttled(before=before) for before in range(5)]
+    assert waits[0] == 45
+    doubled = [60 * 2**before for before in range(1, 5)]
+    assert all(full * 0.9 <= wait <= full for wait, full in zip(waits[1:], doubled, strict=True))
+    assert _throttled(before=4, retry_after_seconds=5000) == 5000
+
+
+def test_a_server_that_let_something_through_is_asked_again_as_it_says() -> None:
+    assert _throttled(before=4, copied=1) == 45
+
+
+def test_a_daily_limit_has_its_own_time() -> None:
+    assert _throttled(before=4, reason=Reason.DAILY_LIMIT_REACHED) == 45
 
 
 def test_a_server_that_asks_for_centuries_is_not_believed() -> None:

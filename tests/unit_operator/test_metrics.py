@@ -49,6 +49,9 @@ class View:
     def jobs(self, uid: str) -> tuple[JobSnapshot, ...]:
         raise AssertionError(uid)
 
+    def jobs_at(self, endpoint: Key) -> tuple[JobSnapshot, ...]:
+        raise AssertionError(endpoint)
+
     def pods(self, uid: str) -> tuple[PodSnapshot, ...]:
         raise AssertionError(uid)
 

@@ -22,6 +22,7 @@ from mailsync_operator.progress import ProgressPoller
 from mailsync_operator.reconcile import Reconciler
 from mailsync_operator.snapshot import Key, MailSyncObject
 from mailsync_operator.transitions import Transition
+from mailsync_operator.turns import Turns
 from tests.support.builders import manifest
 from tests.unit_operator.fake_cluster import FakeCluster
 from tests.unit_operator.objects import NOW, condition_of, state, verdict
@@ -63,6 +64,7 @@ class World:
             meter=self.meter,
             clock=lambda: cluster.now,
             doubt=self.doubt,
+            turns=Turns(cluster, wake=lambda _: None),
         )
 
     def doubt(self, key: Key) -> None:

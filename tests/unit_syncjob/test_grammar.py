@@ -177,7 +177,7 @@ def test_any_text_is_parsed_or_refused(text: bytes) -> None:
             2,
         ),
         (b"[ALERT] Too many simultaneous connections. (Failure)", "ALERT", Meaning.THROTTLED, None),
-        (b"Account exceeded command or bandwidth limits.", "", Meaning.THROTTLED, None),
+        (b"Account exceeded command or bandwidth limits.", "", Meaning.THROTTLED, 3600),
         (b"[UNAVAILABLE] later", "UNAVAILABLE", Meaning.OTHER, None),
         (b"[APPENDUID 7 8] done", "APPENDUID", Meaning.OTHER, None),
         (b"[HIGHESTMODSEQ 5]", "HIGHESTMODSEQ", Meaning.OTHER, None),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kubernetes.aio.client import models as k8s
 
 from mailsync_api import names
+from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import fail_job_codes
 from mailsync_api.job import job_input
 from mailsync_operator.builders.pod import engine_pod_spec
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from mailsync_api.endpoint import Side
     from mailsync_api.limits import Terms
     from mailsync_api.spec import Accounts, MailSyncSpec
     from mailsync_api.status import CopiedBytes, CurrentRun
@@ -140,6 +140,10 @@ def _annotations(
     servers = servers_hash(spec, accounts)
     if servers is not None:
         ours[names.SERVERS_HASH_ANNOTATION] = servers
+    ours[names.RUN_TYPE_ANNOTATION] = run.type.value
+    refs = [ref.name for side in Side if (ref := spec.account(side).endpoint_ref)]
+    if refs:
+        ours[names.ENDPOINTS_ANNOTATION] = ",".join(dict.fromkeys(refs))
     if run.manual is not None:
         ours[names.TRIGGER_ANNOTATION] = run.manual
     if run.secrets_version is not None:

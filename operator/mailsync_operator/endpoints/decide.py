@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from mailsync_api.conditions import ConditionStatus, EndpointConditionType, Reason
-from mailsync_api.endpointstatus import CurrentProbe, MailEndpointStatus
+from mailsync_api.endpointstatus import ActiveSyncs, CurrentProbe, MailEndpointStatus
 from mailsync_api.names import PROBED_SERVER
 from mailsync_api.spec import RetryPolicy
 from mailsync_operator import conditions
@@ -107,6 +107,8 @@ def decide_probe(obs: EndpointObservation) -> EndpointDecision:
     if obs.endpoint.deleting:
         return EndpointDecision((), None, None)  # its Jobs go with it, by owner reference
     draft = _Draft(obs)
+    if obs.status.active is not None or obs.active != ActiveSyncs():
+        draft.set(active=obs.active)
     if obs.spec is None:
         draft.claim(*claims.invalid(obs.spec_error))
     else:

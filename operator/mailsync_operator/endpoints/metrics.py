@@ -44,6 +44,10 @@ def endpoint_samples(endpoint: EndpointObject) -> Iterator[Sample]:
     ):
         if when is not None:
             yield Sample(name, (), when.timestamp())
+    if status.active is not None:
+        for kind in ("initial", "delta"):
+            count = getattr(status.active, kind)
+            yield Sample("mailsync_endpoint_active", (kind,), count)
     if status.latency_milliseconds is not None:
         yield Sample("mailsync_endpoint_latency_seconds", (), status.latency_milliseconds / 1000)
 

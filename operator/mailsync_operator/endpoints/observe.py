@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mailsync_api.endpointstatus import ActiveSyncs
 from mailsync_operator.observe import find_job, pods_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class EndpointObservation:
     """All pods of this object, of any probe."""
     pod_events: tuple[PodEvent, ...] = ()
     """Events about the pod that does not start yet, or about the Job that has none."""
+    active: ActiveSyncs = field(default_factory=ActiveSyncs)
+    """What runs from or to it."""
     doubted: datetime | None = None
     """When a run last failed of what a probe finds too."""
 

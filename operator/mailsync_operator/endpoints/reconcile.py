@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pydantic import ValidationError
 
 from mailsync_api import names
-from mailsync_api.endpointstatus import MailEndpointStatus, ProbeRecord
+from mailsync_api.endpointstatus import ActiveSyncs, MailEndpointStatus, ProbeRecord
 from mailsync_api.mailendpoint import MailEndpointSpec
+from mailsync_api.status import RunType
 from mailsync_operator.actions import DeleteJob
 from mailsync_operator.apply import JobRefusedError
 from mailsync_operator.builders.job import to_object
@@ -21,6 +22,7 @@ from mailsync_operator.endpoints.transitions import endpoint_transitions
 from mailsync_operator.errors import AlreadyExistsError, NotFoundError, RefusedError
 from mailsync_operator.newest import Newest
 from mailsync_operator.observe import read, read_written
+from mailsync_operator.turns import active_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from mailsync_operator.view import ClusterView
 
 __all__ = ["EndpointApi", "EndpointReconciler", "ProbeMeter"]
+
+ACTIVE_SECONDS: Final = 5.0
+"""How often the number of runs is written at most: thousands may start and end."""
 
 RESYNC_SECONDS: Final = 60.0
 """A Job that is older than this is read directly at each look: a watch may have lost its end."""
@@ -96,6 +101,7 @@ class EndpointReconciler:
         self._clock = clock
         self._newest: Newest[EndpointObject] = Newest()
         self._doubts: dict[Key, datetime] = {}
+        self._wrote: dict[Key, datetime] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one MailEndpoint. Return after how many seconds to look again, None for never.
@@ -109,6 +115,7 @@ class EndpointReconciler:
         if endpoint is None:
             self._newest.forget(key)
             self._doubts.pop(key, None)
+            self._wrote.pop(key, None)
             return None
         obs = await self._observe(endpoint)
         decision = decide_probe(obs)
@@ -118,6 +125,8 @@ class EndpointReconciler:
             decision = probe_refused(obs, str(error))
         if decision.status is None:
             return decision.requeue_after
+        if self._is_too_soon(obs, decision.status):
+            return ACTIVE_SECONDS
         try:
             await self._write(obs, decision.status)
         except NotFoundError:
@@ -134,6 +143,17 @@ class EndpointReconciler:
         """
         self._doubts[key] = self._clock().replace(microsecond=0)
 
+    def _is_too_soon(self, obs: EndpointObservation, status: MailEndpointStatus) -> bool:
+        """Whether only the number of runs has changed, and was written a moment ago."""
+        same = status.model_copy(update={"active": obs.status.active})
+        wrote = self._wrote.get(obs.endpoint.key)
+        return (
+            status.active != obs.status.active
+            and same.to_wire() == obs.endpoint.status
+            and wrote is not None
+            and (obs.now - wrote).total_seconds() < ACTIVE_SECONDS
+        )
+
     # --- observe ---
 
     async def _observe(self, endpoint: EndpointObject) -> EndpointObservation:
@@ -146,6 +166,7 @@ class EndpointReconciler:
             spec_error=error,
             jobs=self._view.jobs(endpoint.uid),
             pods=self._view.pods(endpoint.uid),
+            active=_active(self._view, endpoint.key),
             doubted=self._doubts.get(endpoint.key),
         )
         if endpoint.deleting:
@@ -225,8 +246,14 @@ class EndpointReconciler:
             return
         written = await self._api.apply_status(endpoint, wire)
         self._newest.wrote(written)
+        self._wrote[endpoint.key] = obs.now
         last, before = status.last_probe, obs.status.last_probe
         if last is not None and (before is None or before.number != last.number):
             self._meter.probed(last)
         for transition in endpoint_transitions(obs.status, status):
             await self._recorder.record(written, transition)
+
+
+def _active(view: ClusterView, endpoint: Key) -> ActiveSyncs:
+    counts = active_at(view, endpoint)
+    return ActiveSyncs(initial=counts[RunType.INITIAL], delta=counts[RunType.DELTA])

@@ -49,6 +49,9 @@ MAX_LONG_ANSWER: Final = 64 << 20
 _LITERAL: Final = re.compile(rb"\{(\d{1,20})\+?\}$")
 _STATUS: Final = re.compile(rb"(OK|NO|BAD|BYE|PREAUTH)(?: (.*))?$", re.IGNORECASE | re.DOTALL)
 _HIDDEN: Final = "(its words came before TLS and are not shown)"
+_READING: Final = frozenset(
+    {"FETCH", "SELECT", "EXAMINE", "STATUS", "LIST", "LSUB", "NAMESPACE", "LOGIN", "AUTHENTICATE"}
+)
 # More than any account has folders; each held answer costs some 300 bytes, however short it is.
 MAX_UNTAGGED: Final = 100_000
 # What is sent before anything is read. It fits into the buffers of any connection, so that a server
@@ -357,7 +360,7 @@ def status_error(
 ) -> CommandRefusedError | ConnectionLostError | ThrottledError | OverQuotaError:
     """Return what a NO or BAD means."""
     message = f"{side}: the server refused {command}: {status.text}"
-    if status.meaning is Meaning.THROTTLED:
+    if status.meaning is Meaning.THROTTLED or _is_rate(command, status):
         return ThrottledError(message, side=side, retry_after_seconds=status.retry_after_seconds)
     if status.meaning is Meaning.OVER_QUOTA:
         return OverQuotaError(
@@ -367,3 +370,8 @@ def status_error(
         # A session whose token has ended is of no more use; a new one has a new token.
         return ConnectionLostError(message, side=side, said=True, expired=True)
     return CommandRefusedError(command, side=side, code=status.code, text=status.text, bad=bad)
+
+
+def _is_rate(command: str, status: StatusText) -> bool:
+    """Whether a limit is one of how much is asked for, not of what one message or name may be."""
+    return status.code == "LIMIT" and command.partition(" ")[0] in _READING
