@@ -70,7 +70,8 @@ class Scene:
         server = self.servers[side]
         with suppress(imaplib.IMAP4.error):
             while True:
-                session = self.held.enter_context(imaplib.IMAP4(server.host, server.port))
+                session = imaplib.IMAP4(server.host, server.port)
+                self.held.callback(_log_out, session)
                 session.authenticate("PLAIN", lambda _: f"\0{self.user}\0{PASSWORD}".encode())
 
     def let_go(self) -> None:
@@ -84,6 +85,11 @@ class Scene:
                 run(session, b"SELECT " + quote(layout(session).raw((folder,))))
             for command in commands:
                 run(session, command)
+
+
+def _log_out(session: imaplib.IMAP4) -> None:
+    with suppress(imaplib.IMAP4.error):
+        session.logout()
 
 
 def _nothing(_: Scene) -> None:

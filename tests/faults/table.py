@@ -230,6 +230,7 @@ _CHANGES: Final = (
     ),
 )
 
+
 def _quota(storage: str, *, largest: str = "0") -> Settings:
     """Return a server with room for so much mail in an account, and for so much in one message."""
     plugins = "mail_plugins = quota\nprotocol imap {\n  mail_plugins = quota imap_quota\n}"
