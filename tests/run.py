@@ -11,8 +11,7 @@ from tests.cluster.packages import ensure
 from tests.cluster.providers import provider
 from tests.cluster.shell import ToolingError, say, step
 from tests.images.build import build
-from tests.support import authorization
-from tests.support.cyrus import prepare
+from tests.support import authorization, courier, cyrus
 
 __all__ = ["GROUPS", "main", "selection"]
 
@@ -59,7 +58,8 @@ def _run(skipped: set[str], arguments: list[str]) -> int:
         ensure(*_SERVERS)
     if "servers" not in skipped:
         authorization.install()
-        prepare()
+        cyrus.prepare()
+        courier.prepare()
     if "cluster" in skipped:
         return _pytest(arguments)
     cluster = provider()

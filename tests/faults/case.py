@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import imaplib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -17,7 +17,7 @@ from tests.support.imap import layout, quote, run
 from tests.support.mailbox import Message, plain_message
 from tests.support.recorded import PASSWORD
 
-__all__ = ["BOTH", "LARGE", "MAILBOX", "Fault", "Holds", "Scene"]
+__all__ = ["BOTH", "LARGE", "MAILBOX", "MORE", "Fault", "Holds", "Scene"]
 
 BOTH = (Side.SOURCE, Side.DESTINATION)
 _BARE = b"From: root@example.org\r\nSubject: Cron job\r\n\r\n"
@@ -39,6 +39,10 @@ LARGE: tuple[Message, ...] = (plain_message(90, path=("Work",), size=10_000_000)
 """More than any buffer between two processes holds."""
 
 
+MORE: tuple[Message, ...] = tuple(plain_message(number, size=8000) for number in range(80))
+"""More than a small disk holds."""
+
+
 class Holds(Enum):
     """What the destination has when the run has ended; never anything twice."""
 
@@ -53,12 +57,26 @@ class Scene:
 
     servers: dict[Side, Dovecot]
     user: str
+    held: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
     def login(self, side: Side) -> Iterator[imaplib.IMAP4]:
         """Log in beside the engine."""
         with self.servers[side].login(self.user, PASSWORD) as session:
             yield session
+
+    def hold(self, side: Side) -> None:
+        """Keep as many connections open as the server allows."""
+        server = self.servers[side]
+        with suppress(imaplib.IMAP4.error):
+            while True:
+                session = imaplib.IMAP4(server.host, server.port)
+                self.held.callback(_log_out, session)
+                session.authenticate("PLAIN", lambda _: f"\0{self.user}\0{PASSWORD}".encode())
+
+    def let_go(self) -> None:
+        """Close what was kept open."""
+        self.held.close()
 
     def run(self, side: Side, *commands: bytes, folder: str | None = None) -> None:
         """Give commands beside the engine, in a selected folder if one is named."""
@@ -67,6 +85,11 @@ class Scene:
                 run(session, b"SELECT " + quote(layout(session).raw((folder,))))
             for command in commands:
                 run(session, command)
+
+
+def _log_out(session: imaplib.IMAP4) -> None:
+    with suppress(imaplib.IMAP4.error):
+        session.logout()
 
 
 def _nothing(_: Scene) -> None:

@@ -75,6 +75,7 @@ class Trouble:
     idle: float | None = None
     farewell: bytes = b""
     happened: int = 0
+    errors: list[Exception] = field(default_factory=list)
     _met: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -89,7 +90,14 @@ class Trouble:
             if self.times is not None and self.happened >= self.times:
                 return
             self.happened += 1
-        self.act(link)
+        try:
+            self.act(link)
+        except GoneError:
+            raise
+        except Exception as error:
+            # Shown by the test: else it would look like a server that says nothing.
+            self.errors.append(error)
+            raise GoneError from error
 
 
 class Link:
@@ -148,7 +156,10 @@ class Link:
         with self._server.makefile("rb") as file:
             while whole := file.readline():
                 while found := _LITERAL.search(whole):
-                    whole += file.read(int(found[1])) + file.readline()
+                    literal = file.read(int(found[1]))
+                    whole += literal + (rest := file.readline())
+                    if not rest:
+                        break  # the server closed the connection amid an answer
                 self._pass(Piece(from_client=False, data=whole))
         raise GoneError
 

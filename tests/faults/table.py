@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode
 from tests.faults import acts
 from tests.faults.acts import amid, asks, at_greeting, beside, stored
-from tests.faults.case import MAILBOX, Fault, Holds, Scene
+from tests.faults.case import MAILBOX, MORE, Fault, Holds, Scene
+from tests.faults.relay import Trouble
 from tests.support.dovecot import Settings
 
 __all__ = ["FAULTS", "table"]
@@ -183,6 +185,7 @@ _CHANGES: Final = (
         "a folder is deleted and made anew with other UIDs while it is copied",
         beside(_READS, acts.recreate("Work", *reversed(_WORK)), after=2),
         sides=_SOURCE,
+        own=Settings(mail_location="maildir"),
     ),
     Fault(
         "a folder is deleted and made anew while it is copied",
@@ -190,6 +193,7 @@ _CHANGES: Final = (
         ExitCode.UNREACHABLE,
         Holds.PART,
         sides=_DESTINATION,
+        own=Settings(mail_location="maildir"),
     ),
     Fault(
         "a folder is deleted while messages are copied to it",
@@ -226,7 +230,80 @@ _CHANGES: Final = (
     ),
 )
 
-FAULTS: Final[tuple[Fault, ...]] = (*_SILENCE, *_SLOWNESS, *_CUTS, *_CHANGES)
+
+def _quota(storage: str, *, largest: str = "0") -> Settings:
+    """Return a server with room for so much mail in an account, and for so much in one message."""
+    plugins = "mail_plugins = quota\nprotocol imap {\n  mail_plugins = quota imap_quota\n}"
+    rules = f"quota = count:All\n  quota_vsizes = yes\n  quota_rule = *:storage={storage}"
+    most = f"quota_max_mail_size = {largest}"
+    return Settings(extra=f"{plugins}\nplugin {{\n  {rules}\n  {most}\n}}")
+
+
+def _restarted(settings: Settings) -> Callable[[Scene], None]:
+    return lambda scene: scene.servers[Side.DESTINATION].restart(extra=settings.extra)
+
+
+def _crowded(scene: Scene, side: Side) -> Trouble:
+    """Take all connections that the account may have, for as long as the first run lasts."""
+    scene.hold(side)
+    return Trouble()
+
+
+_LIMITS: Final = (
+    Fault(
+        "the mailbox is full after a few messages",
+        acts.none,
+        ExitCode.OVER_QUOTA,
+        Holds.PART,
+        sides=_DESTINATION,
+        own=_quota("10K"),
+        cure=_restarted(_quota("10M")),
+        happens=False,
+        words="raise the mailbox's quota",
+    ),
+    Fault(
+        "one message is larger than what is left of the quota",
+        acts.none,
+        ExitCode.OVER_QUOTA,
+        Holds.PART,
+        sides=_DESTINATION,
+        own=_quota("40K"),
+        cure=_restarted(_quota("10M")),
+        happens=False,
+    ),
+    Fault(
+        "one message is larger than it takes",
+        acts.none,
+        ExitCode.SKIPPED_ITEMS,
+        Holds.PART,
+        sides=_DESTINATION,
+        own=_quota("10M", largest="30K"),
+        cure=_restarted(_quota("10M")),
+        happens=False,
+    ),
+    Fault(
+        "its disk is full after a few messages",
+        acts.none,
+        ExitCode.UNREACHABLE,
+        Holds.PART,
+        sides=_DESTINATION,
+        own=Settings(disk="400k"),
+        cure=lambda scene: scene.servers[Side.DESTINATION].resize_disk("40m"),
+        happens=False,
+        mailbox=MORE,
+    ),
+    Fault(
+        "too many connections at the login",
+        _crowded,
+        ExitCode.THROTTLED,
+        Holds.NONE,
+        own=Settings(extra="mail_max_userip_connections = 3"),
+        cure=lambda scene: scene.let_go(),
+        happens=False,
+    ),
+)
+
+FAULTS: Final[tuple[Fault, ...]] = (*_SILENCE, *_SLOWNESS, *_CUTS, *_CHANGES, *_LIMITS)
 
 
 def table() -> str:

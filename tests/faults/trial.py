@@ -49,12 +49,13 @@ def attempt(fault: Fault, side: Side, shared: Mapping[Side, Dovecot], user: str)
             with scene.login(where) as session:
                 load(session, messages)
         fault.before(scene)
-        trouble = fault.trouble(scene, side)
         there_before = _contents(scene, Side.SOURCE)
+        trouble = fault.trouble(scene, side)
         first = _run(scene, {side: trouble}, short=fault.short)
         problems = list(_verdict_problems(fault, side, *first))
         if fault.happens and not trouble.happened:
             problems.append("it did not happen")
+        problems += [f"what was to happen failed: {error!r}" for error in trouble.errors]
         fault.cure(scene)
         # What was at the source before or is there now; where it was changed that is not the same.
         known = there_before | _contents(scene, Side.SOURCE)

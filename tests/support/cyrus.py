@@ -9,11 +9,7 @@ the test's; the root folder is never written to.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.support.certificates import Authority
 from tests.support.engine import Account
 from tests.support.imap import login
-from tests.support.poll import wait_until
-from tests.support.roots import ENTER, prepare_root
+from tests.support.roots import Rooted, prepare_root
 from tests.support.secrecy import WATCH
 
 if TYPE_CHECKING:
@@ -104,17 +99,14 @@ class Users:
     admin: str = "of the admin"
 
 
-class Cyrus:
+class Cyrus(Rooted):
     """A running Cyrus."""
 
     def __init__(self, directory: Path, users: Users) -> None:
         WATCH.secret(*users.passwords.values(), users.admin)
-        self.directory = directory
+        super().__init__("cyrus", directory, host=_HOST)
         self.users = users
         self.authority = Authority(directory)
-        self.host = _HOST
-        self.tls_port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def ca_pem(self) -> str:
@@ -125,16 +117,14 @@ class Cyrus:
     def login(self, user: str) -> Iterator[imaplib.IMAP4]:
         """Log in as a test."""
         word = self.users.passwords[user]
-        with login(
-            self.host, self.tls_port, user=user, password=word, ca_pem=self.ca_pem
-        ) as session:
+        with login(self.host, self.port, user=user, password=word, ca_pem=self.ca_pem) as session:
             yield session
 
     def account(self, user: str, password: str, **authentication: Any) -> Account:
         """Return an account for the engine."""
         return Account(
             self.host,
-            self.tls_port,
+            self.port,
             user,
             password,
             self.ca_pem,
@@ -143,40 +133,7 @@ class Cyrus:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        root = prepare()
-        inside = self._configure()
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"]
-        with (self.directory / "output").open("wb") as output:
-            self._process = subprocess.Popen(
-                # Whoever kills the tests with SIGKILL ends all of it as well.
-                ["setpriv", "--pdeathsig", "KILL", *unshare, "sh", "-c", ENTER, "cyrus",
-                 inside, root],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
-        wait_until(self._answers, 30, what=f"Cyrus on port {self.tls_port}")
-
-    def stop(self) -> None:
-        """End it; its namespaces, with all mounts and processes in them, end with it."""
-        process = self._process
-        if process is not None:
-            self._process = None
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def _answers(self) -> bool:
-        process = self._process
-        if process is None or process.poll() is not None:
-            said = (self.directory / "output").read_text(errors="replace")
-            raise RuntimeError(f"Cyrus did not start: {said}")
-        try:
-            with socket.create_connection((self.host, self.tls_port), timeout=5):
-                return True
-        except OSError:
-            return False
+        self.enter(prepare(), self._configure())
 
     def _configure(self) -> Path:
         inside = self.directory / "inside"
@@ -189,7 +146,7 @@ class Cyrus:
         texts = {
             "start": _START,
             "imapd.conf": _OPTIONS.format(admin=ADMIN),
-            "cyrus.conf": _SERVICES.format(host=_HOST, port=self.tls_port),
+            "cyrus.conf": _SERVICES.format(host=_HOST, port=self.port),
             "users": "".join(f"{name}\t{word}\n" for name, word in words.items()),
         }
         for name, text in texts.items():
@@ -208,10 +165,3 @@ def run_cyrus(users: Users | None = None) -> Iterator[Cyrus]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
