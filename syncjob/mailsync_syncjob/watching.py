@@ -94,6 +94,13 @@ class FolderWatch:
             self._figures.copied_bytes += item.size
         self._tracker.tick()
 
+    def counted(self, messages: int, size: int) -> None:
+        """Count messages that a dry run would have stored."""
+        with self._figures.lock:
+            self._figures.copied += messages
+            self._figures.copied_bytes += size
+        self._tracker.tick()
+
     def skipped(self, item: Item, reason: str) -> None:
         """Note a message that cannot be copied."""
         self._skip(item.uid, uid=item.uid, size=item.size, reason=reason)

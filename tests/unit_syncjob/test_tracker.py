@@ -5,8 +5,8 @@ import tracemalloc
 from typing_extensions import override
 
 from mailsync_api.report import SkippedMessage
-from mailsync_syncjob.bothsides import UNKNOWN
 from mailsync_syncjob.deadline import Clock
+from mailsync_syncjob.identity import UNKNOWN
 from mailsync_syncjob.listing import Item
 from mailsync_syncjob.tracker import MOST_LISTED, FolderFigures, Tracker
 from mailsync_syncjob.watching import FolderWatch
