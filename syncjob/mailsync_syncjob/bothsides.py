@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mailsync_syncjob.compare import Comparison, compare, look_alikes
 from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
 from mailsync_syncjob.flags import FlagRules
-from mailsync_syncjob.identity import Identity, identify, identify_bare
+from mailsync_syncjob.identity import identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.listing import BODY_DIGEST_BYTES, Listing, Selection
 from mailsync_syncjob.pace import Pacer
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
     from mailsync_syncjob.imap.session import Session
     from mailsync_syncjob.watching import FolderWatch
 
-__all__ = ["UNKNOWN", "BothSides", "Compared"]
+__all__ = ["BothSides", "Compared"]
 
 _T = TypeVar("_T")
 _ATTEMPTS: Final = 4
 _AT_A_TIME: Final = 500
-
-UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
-"""Of messages that were read without their headers: there is nothing to compare them with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +246,14 @@ class BothSides:
         for window in read(count):
             self._stop.check()
             for one in window:
-                identity = UNKNOWN if brief else identify(one.header)
-                if not brief and identity.bare:
+                if not brief and one.identity.bare:
                     bare.append(len(listing))
-                listing.add(one.uid, one.size, one.date, one.flags, identity)
+                listing.add(one.uid, one.size, one.date, one.flags, one.identity)
             self._watch.tick()
         for part in Selection(listing, bare).parts(_AT_A_TIME):
             places = dict(zip(part.uids(), part.places, strict=True))
-            for uid, header in session.reader.headers(list(places)).items():
-                if uid in places:
-                    listing.identify(places[uid], identify_bare(header))
+            for header in session.reader.headers(list(places)):
+                listing.identify(places[header.uid], identify_bare(header.chunks()))
         return listing
 
     def _check_complete(self, session: Session, exists: int, *, listed: int) -> None:

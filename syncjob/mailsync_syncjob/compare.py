@@ -92,7 +92,10 @@ def compare(
     pass are two messages paired that only resemble each other: taking one for the other would lose
     it, whereas a message copied in vain is at worst a duplicate.
     """
-    pairing = _Pairing(Listing.of(source), Listing.of(destination), part=part)
+    here, there = Listing.of(source), Listing.of(destination)
+    pairing = _Pairing(here, there, part=part)
+    if here.told_apart and there.told_apart:
+        pairing.pair(_same_bytes, _same_bytes)
     for source_key, destination_key in _PASSES:
         pairing.pair(source_key, destination_key)
     return pairing.result()
@@ -205,8 +208,7 @@ def _same_bytes(listing: Listing, place: int) -> Hashable | None:
 
 
 def _exact(listing: Listing, place: int) -> Hashable | None:
-    row = listing.row(place)
-    return (row.message_id, row.headers, row.instant, row.size)
+    return listing.exact(place)
 
 
 def _id_headers_date(listing: Listing, place: int) -> Hashable | None:
@@ -272,7 +274,6 @@ def _headers_date_without_id(listing: Listing, place: int) -> Hashable | None:
 
 
 _PASSES: tuple[tuple[_Key, _Key], ...] = (
-    (_same_bytes, _same_bytes),
     (_exact, _exact),
     (_id_headers_date, _id_headers_date),
     (_id_headers_size, _id_headers_size),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mailsync_syncjob.bothsides import UNKNOWN, BothSides
+from mailsync_syncjob.bothsides import BothSides
 from mailsync_syncjob.copier import Target
 from mailsync_syncjob.errors import (
     CommandRefusedError,
@@ -16,6 +16,7 @@ from mailsync_syncjob.errors import (
     ThrottledError,
 )
 from mailsync_syncjob.flags import is_keyword, missing_flags
+from mailsync_syncjob.identity import UNKNOWN
 from mailsync_syncjob.pipeline import PipelinedCopier
 from mailsync_syncjob.watching import FolderWatch
 
@@ -93,8 +94,8 @@ class FolderPass:
         compared = self._sides.compare(
             source_raw, destination_raw, read_only=True, expected=expected
         )
-        for item in compared.comparison.missing:
-            self._watch.copied(item, item.size)
+        missing = compared.comparison.missing
+        self._watch.counted(len(missing), missing.total_bytes)
         self._watch.flags_updated(
             sum(
                 bool(missing_flags(here, there, rules=compared.rules))

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.dates import header_instant
 
-__all__ = ["DIGEST_BYTES", "Identity", "identify", "identify_bare"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["DIGEST_BYTES", "UNKNOWN", "Identity", "identify", "identify_bare"]
 
 DIGEST_BYTES: Final = 12
 
@@ -45,6 +48,10 @@ class Identity:
         return self.message_id is None and self.headers is None
 
 
+UNKNOWN: Final = Identity(message_id=None, headers=None, sent=None)
+"""Of a message whose headers say nothing, or were not read: there is nothing to compare it by."""
+
+
 def identify(header: bytes) -> Identity:
     """Return the identity in a message's identity headers."""
     message_id = date = None
@@ -66,9 +73,18 @@ def identify(header: bytes) -> Identity:
     )
 
 
-def identify_bare(header: bytes) -> Identity:
-    """Return the identity of a message without identity headers, from its whole header."""
-    return Identity(message_id=None, headers=_digest(b"bare\n" + _squeezed(header)), sent=None)
+def identify_bare(header: Iterable[bytes]) -> Identity:
+    """Return the identity of a message without identity headers, from its whole header.
+
+    Parameters
+    ----------
+    header
+        In pieces, as it may be of any size.
+    """
+    digest = blake2b(b"bare\n", digest_size=DIGEST_BYTES)
+    for piece in header:
+        digest.update(_squeezed(piece))
+    return Identity(message_id=None, headers=digest.digest(), sent=None)
 
 
 def _message_id(value: bytes) -> bytes:

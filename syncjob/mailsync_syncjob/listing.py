@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, calcsize
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, overload
 
 from typing_extensions import override
@@ -39,6 +39,7 @@ BODY_DIGEST_BYTES: Final = 16
 """Of the digests of whole messages."""
 
 _ROW: Final = Struct(f"=IhIq{DIGEST_BYTES}s{DIGEST_BYTES}sqq")
+_EXACT: Final = Struct(f"={calcsize('=IhIq')}x{_ROW.size - calcsize('=IhIq')}s")
 
 Places: TypeAlias = "array[int] | range"
 """Messages of a listing, as their places in it, counted from 0."""
@@ -189,6 +190,11 @@ class Listing(Sequence[Item]):
     def row(self, place: int) -> Row:
         """Return a message as it is kept."""
         return Row._make(_ROW.unpack_from(self._rows, place * _ROW.size))
+
+    def exact(self, place: int) -> bytes:
+        """Return what is the same in all rows of equal identity, date and size, and in no other."""
+        (key,) = _EXACT.unpack_from(self._rows, place * _ROW.size)
+        return bytes(key)
 
     def digest(self, place: int) -> bytes | None:
         """Return the digest of all of a message's bytes, if it was noted."""

@@ -6,6 +6,7 @@ import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import FolderReport, SkippedMessage, Totals
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from mailsync_syncjob.deadline import Clock
     from mailsync_syncjob.output import Output
 
-__all__ = ["FolderFigures", "Tracker"]
+__all__ = ["MOST_LISTED", "UNNAMED", "FolderFigures", "Tracker"]
 
 _PROGRESS_SECONDS: Final = 1.0
 _RATE_SECONDS: Final = 10.0
-_MOST_LISTED: Final = 10_000
 _MOST_KEYWORDS: Final = 50
+
+MOST_LISTED: Final = 10_000
+"""How many skipped messages a report names."""
+UNNAMED: Final = SkippedMessage(folder="", uid=0, reason="one of too many to be named")
+"""Stands for those that it does not name: a server may refuse a million messages."""
 
 
 @dataclass(slots=True)
@@ -41,7 +46,7 @@ class FolderFigures:
     copied_bytes: int = 0
     skipped: dict[object, SkippedMessage] = field(default_factory=dict)
     uncounted: int = 0
-    """Messages of a folder that could not be opened, beyond the one line about it."""
+    """Messages that could not be copied, beyond those that ``skipped`` has."""
     extra: int = 0
     flags_updated: int = 0
     keywords_refused: set[str] = field(default_factory=set)
@@ -163,8 +168,8 @@ class Tracker:
 
     def skipped(self) -> list[SkippedMessage]:
         """Return the messages that could not be copied; the list is cut at 10,000."""
-        found = [message for f in self.folders for message in f.skipped.values()]
-        return found[:_MOST_LISTED]
+        found = (m for f in self.folders for m in f.skipped.values() if m is not UNNAMED)
+        return list(islice(found, MOST_LISTED))
 
     def progress(self) -> Progress:
         """Return how far the run is."""

@@ -8,6 +8,7 @@ from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
 from mailsync_syncjob.listing import Selection
 from mailsync_syncjob.texts import sanitise
+from mailsync_syncjob.tracker import MOST_LISTED, UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ __all__ = ["FolderWatch"]
 _MOST_BROKEN: Final = 3
 _MOST_HUNG_UP_ON: Final = 3
 _MOST_NAMED: Final = 1000
+_MOST_KEYWORDS: Final = 1000
 
 
 class FolderWatch:
@@ -55,7 +57,7 @@ class FolderWatch:
             if unlisted:
                 unlisted.difference_update(listed.uids())
             self._figures.compared(
-                messages=len(here) + len(unlisted),
+                messages=len(here) + len(unlisted) + self._figures.uncounted,
                 bytes_total=sizes[0],
                 matched=len(matched),
                 matched_bytes=sizes[1],
@@ -65,7 +67,10 @@ class FolderWatch:
 
     def unlisted(self, count: int) -> None:
         """Take note that the source does not list so many of its messages."""
-        for number in range(count):
+        named = min(count, MOST_LISTED)
+        with self._figures.lock:
+            self._figures.uncounted = count - named
+        for number in range(named):
             self._skip(("unlisted", number), uid=0, size=0, reason="the source does not list it")
 
     # --- copying; the methods of copier.Watch
@@ -89,6 +94,13 @@ class FolderWatch:
             self._figures.copied_bytes += item.size
         self._tracker.tick()
 
+    def counted(self, messages: int, size: int) -> None:
+        """Count messages that a dry run would have stored."""
+        with self._figures.lock:
+            self._figures.copied += messages
+            self._figures.copied_bytes += size
+        self._tracker.tick()
+
     def skipped(self, item: Item, reason: str) -> None:
         """Note a message that cannot be copied."""
         self._skip(item.uid, uid=item.uid, size=item.size, reason=reason)
@@ -104,7 +116,8 @@ class FolderWatch:
     def keywords_refused(self, keywords: Sequence[bytes]) -> None:
         """Note keywords that the destination does not keep."""
         with self._figures.lock:
-            self._figures.keywords_refused.update(sanitise(word) for word in keywords)
+            if len(self._figures.keywords_refused) < _MOST_KEYWORDS:
+                self._figures.keywords_refused.update(sanitise(word) for word in keywords)
 
     def flags_updated(self, count: int) -> None:
         """Count messages that got flags in addition."""
@@ -115,8 +128,11 @@ class FolderWatch:
     def _skip(self, key: object, *, uid: int, size: int, reason: str) -> None:
         self._in_flight.discard(uid)
         with self._figures.lock:
-            self._figures.skipped[key] = SkippedMessage(
-                folder=self._figures.source, uid=uid, size=size, reason=reason
+            skipped = self._figures.skipped
+            skipped[key] = (
+                SkippedMessage(folder=self._figures.source, uid=uid, size=size, reason=reason)
+                if len(skipped) < MOST_LISTED
+                else UNNAMED
             )
 
     # --- afterwards

@@ -15,7 +15,7 @@ from mailsync_syncjob.identity import identify, identify_bare
 def _item(
     uid: int, header: bytes, *, size: int = 100, instant: int | None = 1000, bare: bool = False
 ) -> Item:
-    identity = identify_bare(header) if bare else identify(header)
+    identity = identify_bare([header]) if bare else identify(header)
     return Item(uid, size, None if instant is None else (instant, 0), (), identity)
 
 
@@ -124,10 +124,15 @@ def test_a_message_without_identity_is_known_as_such(header: bytes) -> None:
     assert identify(header).bare
 
 
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_a_whole_header_may_come_in_pieces(header: bytes, cut: int) -> None:
+    assert identify_bare([header]) == identify_bare([header[:cut], header[cut:]])
+
+
 @given(st.binary(max_size=200))
 def test_any_header_has_an_identity(header: bytes) -> None:
     identify(header)
-    identify_bare(header)
+    identify_bare([header])
 
 
 _HEADERS = st.sampled_from(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LISTING_BYTES = 80
 """What a message may take in a listing; docs/performance.md says so."""
-_COMPARING_BYTES = 220
+_COMPARING_BYTES = 160
 """What it may take at both sides together, with all that comparing them needs."""
 
 _MANY = settings(max_examples=10 * settings().max_examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailsync_api.exitcodes import ExitCode
+from mailsync_syncjob.imap.session import HOLD_BYTES
 from tests.support.between import MAILS, both, mail
 from tests.support.scripted import Peer, TinyServer, says
 
@@ -133,3 +134,28 @@ def test_a_dry_run_says_nothing_that_changes_the_destination() -> None:
     said = pair.destination_script.said
     for word in (b"SELECT", b"STORE", b"APPEND", b"CREATE", b"SUBSCRIBE"):
         assert word not in said
+
+
+def _nameless(bodies: dict[int, bytes]) -> TinyServer:
+    """Return a server whose messages have none of the headers that they are recognised by."""
+
+    def listing(peer: Peer, tag: bytes, _: bytes) -> None:
+        for number, (uid, body) in enumerate(bodies.items(), start=1):
+            line = TinyServer.line(number, uid, b"\r\n\r\n", header=True)
+            peer.send(line.replace(b"SIZE 4", b"SIZE %d" % len(body)))
+        peer.send(tag + b" OK done\r\n")
+
+    return TinyServer(bodies, answers={b"FETCH": listing})
+
+
+def test_messages_without_identity_are_told_apart_by_their_headers_of_any_size() -> None:
+    """One is longer than what is held, and none is held longer than it takes to digest it."""
+    long = b"X-Odd: " + b"x" * (HOLD_BYTES + 1) + b"%d\r\n\r\nbody\r\n"
+    with both(
+        _nameless({1: long % 1, 2: b"X: 1\r\n\r\n", 3: long % 3}), _nameless({9: long % 3})
+    ) as pair:
+        report, _ = pair.run(mode="DryRun")
+    assert report.verdict.exit_code is ExitCode.DONE
+    totals = report.verdict.totals
+    assert (totals.copied, totals.already_present) == (2, 1)
+    assert totals.bytes_copied == len(long % 1) + len(b"X: 1\r\n\r\n")

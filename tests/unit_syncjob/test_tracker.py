@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
+
 from typing_extensions import override
 
 from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.deadline import Clock
-from mailsync_syncjob.tracker import FolderFigures, Tracker
+from mailsync_syncjob.identity import UNKNOWN
+from mailsync_syncjob.listing import Item
+from mailsync_syncjob.tracker import MOST_LISTED, FolderFigures, Tracker
+from mailsync_syncjob.watching import FolderWatch
 from tests.support.recorded import Recorded
 
 
@@ -87,3 +92,36 @@ def test_totals_add_up() -> None:
     assert (totals.folders, totals.messages, totals.copied) == (2, 8, 2)
     assert (totals.already_present, totals.skipped, totals.bytes_total) == (3, 1, 80)
     assert [message.uid for message in tracker.skipped()] == [7]
+
+
+def test_of_too_many_skipped_messages_only_the_uids_are_kept() -> None:
+    """A million refused ones must not fill the memory; all are counted, and none is tried again."""
+    folder = FolderFigures("a", "a", messages=30_000)
+    tracker, _, _ = _tracked(folder)
+    watch = FolderWatch(folder, tracker)
+    reason = "refused for a reason of its own, message "
+
+    def skip(numbers: range) -> None:
+        for number in numbers:
+            item = Item(number, 1, None, (), UNKNOWN)
+            watch.skipped(item, reason + str(number))
+
+    skip(range(1, MOST_LISTED + 1))
+    tracemalloc.start()
+    try:
+        skip(range(MOST_LISTED + 1, 30_001))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / (30_000 - MOST_LISTED) < 150
+    assert tracker.totals().skipped == 30_000
+    assert [m.uid for m in tracker.skipped()] == list(range(1, MOST_LISTED + 1))
+    assert all(number in folder.skipped for number in (1, 30_000))
+
+
+def test_a_source_that_lists_less_than_it_announces_is_not_counted_one_by_one() -> None:
+    folder = FolderFigures("a", "a")
+    tracker, _, _ = _tracked(folder)
+    FolderWatch(folder, tracker).unlisted(4_000_000_000)
+    assert tracker.totals().skipped == 4_000_000_000
+    assert len(tracker.skipped()) == MOST_LISTED

@@ -209,17 +209,26 @@ class Channel:
             It was answered NO or BAD (or another error, where the text means more).
         """
         untagged: list[Response] = []
-        while True:
-            response = self.read_response()
-            if response.kind == "untagged":
-                untagged.append(response)
-                if len(untagged) > MAX_UNTAGGED:
-                    raise self.violation(f"more than {MAX_UNTAGGED} answers to {command}")
-            elif response.kind == "continue":
-                raise self.violation(f"a continuation that {command} does not ask for")
-            else:
-                status = self.check_tagged(response, tag=tag, command=command)
-                return Outcome(untagged, status)
+        while isinstance(answer := self.next_answer(tag, command=command), Response):
+            untagged.append(answer)
+            if len(untagged) > MAX_UNTAGGED:
+                raise self.violation(f"more than {MAX_UNTAGGED} answers to {command}")
+        return Outcome(untagged, answer)
+
+    def next_answer(self, tag: bytes, *, command: str) -> Response | StatusText:
+        """Return the next answer before the command's end, or that end.
+
+        Raises
+        ------
+        CommandRefusedError
+            It was answered NO or BAD (or another error, where the text means more).
+        """
+        response = self.read_response()
+        if response.kind == "untagged":
+            return response
+        if response.kind == "continue":
+            raise self.violation(f"a continuation that {command} does not ask for")
+        return self.check_tagged(response, tag=tag, command=command)
 
     def run(self, *words: bytes, command: str) -> Outcome:
         """Send a command and read until its end."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import CommandRefusedError
-from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER, Command
+from mailsync_syncjob.identity import UNKNOWN, Identity, identify
+from mailsync_syncjob.imap.channel import MAX_LONG_ANSWER, MAX_UNTAGGED, Command, Response
 from mailsync_syncjob.imap.parse import FetchItems, parse_any_fetch, parse_fetch
 from mailsync_syncjob.imap.syntax import parse_date_time, sequence_sets
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mailsync_syncjob.deadline import Patience
-    from mailsync_syncjob.imap.channel import Channel, Outcome
+    from mailsync_syncjob.imap.channel import Channel
 
 __all__ = ["IDENTITY_HEADERS", "Body", "FolderChanged", "Metadata", "Reader"]
 
@@ -31,9 +32,11 @@ _BRIEF: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 _WITH_HEADERS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (
     b" ".join(IDENTITY_HEADERS)
 )
-_WINDOW: Final = 500
+_WINDOW: Final = 1000
+# A window's headers are not held. Those of mail to thousands of people take 100 KB each.
+_MOST_OF_WINDOW: Final = max(MAX_LONG_ANSWER, _WINDOW << 18)
 _CHUNK: Final = 1 << 16
-_BODY_LITERAL: Final = re.compile(rb"BODY\[\] ~?\{\d+\+?\}$", re.IGNORECASE)
+_BODY_LITERAL: Final = re.compile(rb"BODY\[(?:HEADER)?\] ~?\{\d+\+?\}$", re.IGNORECASE)
 _EXPUNGE: Final = re.compile(rb"\d+ EXPUNGE$", re.IGNORECASE)
 
 
@@ -50,8 +53,8 @@ class Metadata:
     date: tuple[int, int] | None
     """Seconds since 1970 and the zone's offset in minutes; None where the server's was none."""
     flags: tuple[bytes, ...]
-    header: bytes
-    """Its identity headers as they came, or its whole header where it was asked for."""
+    identity: Identity
+    """Of its identity headers, where they were asked for."""
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class _Asked:
     command: Command
     tag: bytes
     answers: dict[int, FetchItems] | None = None
+    identities: dict[int, Identity] = field(default_factory=dict)
 
 
 class Reader:
@@ -151,12 +155,13 @@ class Reader:
             try:
                 found = _of(window, self._answers(asked))
                 for text in sequence_sets([n for n in window if n not in found]):
-                    again = self._listing(b"FETCH", text, wanted, at_most=MAX_LONG_ANSWER)
+                    again = self._listing(b"FETCH", text, wanted, identities=asked.identities)
                     found |= _of(window, again)
             except (CommandRefusedError, FolderChanged):
                 self.forget()
                 raise
-            yield [self._complete(found[n]) for n in sorted(found)]
+            identities = asked.identities
+            yield [self._complete(found[n], identities.get(n, UNKNOWN)) for n in sorted(found)]
 
     def _ask(self, command: Command) -> _Asked:
         """Ask for a window, unless that was done ahead."""
@@ -171,9 +176,8 @@ class Reader:
 
     def _answers(self, asked: _Asked) -> dict[int, FetchItems]:
         if asked.answers is None:
-            with self._channel.wire.within(self._patience.window, at_most=MAX_LONG_ANSWER):
-                outcome = self._channel.finish(asked.tag, command="FETCH")
-            asked.answers = self._fetched(outcome)
+            with self._channel.wire.within(self._patience.window, at_most=_MOST_OF_WINDOW):
+                asked.answers = self._fetched(asked.tag, asked.identities)
         return asked.answers
 
     def _settle(self) -> None:
@@ -184,15 +188,9 @@ class Reader:
             except CommandRefusedError:
                 self._ahead.answers = {}  # asked for again where it matters, it says why
 
-    def headers(self, uids: Sequence[int]) -> dict[int, bytes]:
-        """Return whole headers by UID; a message that is gone is missing."""
-        result: dict[int, bytes] = {}
-        for numbers in sequence_sets(uids):
-            found = self._listing(b"UID FETCH", numbers, b"(UID BODY.PEEK[HEADER])")
-            for items in found.values():
-                if items.uid is not None:
-                    result[items.uid] = items.body or b""
-        return result
+    def headers(self, uids: Sequence[int]) -> Iterator[Body]:
+        """Yield whole headers as if they were bodies; a message that is gone is left out."""
+        return self._parts(uids, b"HEADER", _no_matter)
 
     def message_ids(self, uids: Sequence[int]) -> dict[int, bytes]:
         """Return the Message-ID header fields by UID, as they came."""
@@ -210,25 +208,48 @@ class Reader:
         return any(items.uid == uid for items in found.values())
 
     def _listing(
-        self, verb: bytes, numbers: bytes, wanted: bytes, *, at_most: int | None = None
+        self,
+        verb: bytes,
+        numbers: bytes,
+        wanted: bytes,
+        *,
+        identities: dict[int, Identity] | None = None,
     ) -> dict[int, FetchItems]:
         """Return the answers by message number; several for one number are merged."""
         self._settle()
-        with self._channel.wire.within(self._patience.window, at_most=at_most):
-            return self._fetched(self._channel.run(verb, numbers, wanted, command="FETCH"))
+        with self._channel.wire.within(self._patience.window, at_most=_MOST_OF_WINDOW):
+            tag = self._channel.send(verb, numbers, wanted)
+            return self._fetched(tag, identities)
 
-    def _fetched(self, outcome: Outcome) -> dict[int, FetchItems]:
+    def _fetched(self, tag: bytes, identities: dict[int, Identity] | None) -> dict[int, FetchItems]:
+        """Read a command's answers.
+
+        Parameters
+        ----------
+        identities
+            Where to put what headers tell of a message, instead of keeping them: they may be large.
+        """
         found: dict[int, FetchItems] = {}
-        for response in outcome.untagged:
+        changed = False
+        count = 0
+        while isinstance(response := self._channel.next_answer(tag, command="FETCH"), Response):
+            count += 1
+            if count > MAX_UNTAGGED:
+                raise self._channel.violation(f"more than {MAX_UNTAGGED} answers to FETCH")
             items = self._items(response.parts)
             if items is None:
-                if _EXPUNGE.fullmatch(response.text):
-                    raise FolderChanged
+                # The connection is of use only at the command's end.
+                changed = changed or bool(_EXPUNGE.fullmatch(response.text))
             elif items.uid is not None:
+                if identities is not None and items.has_body:
+                    identities[items.sequence] = identify(items.body or b"")
+                    items = items._replace(body=None)
                 found[items.sequence] = _merge(found.get(items.sequence), items)
             elif items.has_body or items.size is not None:
                 raise self._channel.violation("FETCH data without the UID that was asked for")
             # else: news of a flag, which nobody asked for
+        if changed:
+            raise FolderChanged
         return found
 
     def _items(self, parts: list[bytes], *, partial: bool = False) -> FetchItems | None:
@@ -237,13 +258,13 @@ class Reader:
         except ValueError as error:
             raise self._channel.violation(f"a FETCH answer that is none: {error}") from None
 
-    def _complete(self, items: FetchItems) -> Metadata:
+    def _complete(self, items: FetchItems, identity: Identity) -> Metadata:
         return Metadata(
             uid=items.uid or 0,
             size=items.size or 0,
             date=parse_date_time(items.internal_date) if items.internal_date else None,
             flags=items.flags or (),
-            header=items.body or b"",
+            identity=identity,
         )
 
     def bodies(
@@ -264,16 +285,25 @@ class Reader:
         CommandRefusedError
             The server cannot send one of them; those before it were yielded.
         """
+        return self._parts(uids, b"", reserve or _no_matter)
+
+    def _parts(
+        self,
+        uids: Sequence[int],
+        section: bytes,
+        reserve: Callable[[int], None],
+    ) -> Iterator[Body]:
         pending = set(uids)
+        wanted = b"(UID BODY.PEEK[%s])" % section
         for numbers in sequence_sets(uids):
-            yield from self._stream(numbers, pending, reserve or _no_matter)
+            yield from self._stream(numbers, wanted, pending, reserve)
 
     def _stream(
-        self, numbers: bytes, pending: set[int], reserve: Callable[[int], None]
+        self, numbers: bytes, wanted: bytes, pending: set[int], reserve: Callable[[int], None]
     ) -> Iterator[Body]:
         self._settle()
         with self._channel.wire.within(self._patience.command):
-            tag = self._channel.send(b"UID FETCH", numbers, b"(UID BODY.PEEK[])")
+            tag = self._channel.send(b"UID FETCH", numbers, wanted)
         while (body := self._next(tag, pending, reserve)) is not None:
             yield body
             body.drain()
