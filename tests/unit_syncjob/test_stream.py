@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mailsync_api.endpoint import Side
+from mailsync_api.endpoint import Compression, Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_syncjob.deadline import Clock, Stop
 from mailsync_syncjob.errors import ProtocolError
@@ -296,3 +296,38 @@ def test_a_server_that_talks_without_end_is_not_listened_to_without_end() -> Non
     thread.join()
     wire.close()
     theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "storing", "literals", "canary", "messages"),
+    [
+        (_PLUS + b" MULTIAPPEND", "MultiAppend", "LITERAL+", "Kept", 50),
+        (_ASKED + b" MULTIAPPEND", "MultiAppend", "AskedFor", "", 50),
+        (_PLUS, "Pipelined", "LITERAL+", "Kept", 1),
+        (_MINUS, "Pipelined", "LITERAL-", "Kept", 1),
+        (_ASKED, "Chained", "AskedFor", "", 1),
+    ],
+)
+def test_the_report_says_how_messages_were_stored(
+    capabilities: bytes, storing: str, literals: str, canary: str, messages: int
+) -> None:
+    destination = TinyServer(capabilities=capabilities)
+    with both(destination=destination) as pair:
+        report, output = pair.run()
+    strategy = report.verdict.strategy
+    assert strategy is not None
+    assert (strategy.storing, strategy.literals, strategy.canary) == (storing, literals, canary)
+    assert strategy.batch_messages == messages
+    assert strategy.destination_connections == 1
+    assert sum("destination: storing" in text for _, text in output.logs) == 1
+
+
+def test_the_report_says_what_was_learnt() -> None:
+    destination = TinyServer(capabilities=_ASKED)
+    destination.answers[b"APPEND"] = _confused("bad")(destination)
+    with both(destination=destination) as pair:
+        report, _ = pair.run()
+    strategy = report.verdict.strategy
+    assert strategy is not None
+    assert strategy.storing == "Single"
+    assert strategy.source_compression is Compression.NONE
