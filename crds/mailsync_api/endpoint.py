@@ -43,6 +43,7 @@ __all__ = [
     "CaRef",
     "CaRefKind",
     "ClientCertificateRef",
+    "Compression",
     "EndpointRef",
     "MailAccount",
     "Mechanism",
@@ -74,6 +75,13 @@ class Side(StrEnum):
     DESTINATION = "destination"
 
 
+class Compression(StrEnum):
+    """How what is said on a connection is compressed."""
+
+    NONE = "None"
+    DEFLATE = "Deflate"
+
+
 class Server(ApiModel):
     """An IMAP server: where it is, and how a connection to it is protected."""
 
@@ -90,6 +98,9 @@ class Server(ApiModel):
     """A proxy that connections to the server go through."""
     tunnel: Tunnel | None = None
     """A tunnel that does the TLS in place of the engine, by the same policy."""
+    compression: Compression = Compression.NONE
+    """Deflate compresses what is said after the login (COMPRESS=DEFLATE, RFC 4978), where the
+    server can do that; it pays on slow links."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -139,8 +150,8 @@ class EndpointRef(ApiModel):
 
 _SERVER_MISSING: Final = "host is required, unless endpointRef names a MailEndpoint"
 _SERVER_TWICE: Final = (
-    "endpointRef says which server it is and how to reach it, so host, port, tls, proxy and tunnel "
-    "have no place beside it: change the MailEndpoint, or make another one"
+    "endpointRef says which server it is and how to reach it, so host, port, tls, proxy, tunnel "
+    "and compression have no place beside it: change the MailEndpoint, or make another one"
 )
 
 
@@ -151,7 +162,7 @@ class AccountSpec(ApiModel):
         ("has(self.host) || has(self.endpointRef)", _SERVER_MISSING),
         (
             "!has(self.endpointRef) || !(has(self.host) || has(self.port) || has(self.tls)"
-            " || has(self.proxy) || has(self.tunnel))",
+            " || has(self.proxy) || has(self.tunnel) || has(self.compression))",
             _SERVER_TWICE,
         ),
         *NETWORK_RULES,
@@ -159,7 +170,7 @@ class AccountSpec(ApiModel):
 
     endpoint_ref: EndpointRef | None = None
     """The MailEndpoint with how to reach the server, which many mailboxes may share; instead of
-    host, port, tls, proxy and tunnel here. No run starts while it is not Ready."""
+    host, port, tls, proxy, tunnel and compression here. No run starts while it is not Ready."""
     host: Host | None = None
     """The server's host name or IP address."""
     port: _Port | None = None
@@ -172,6 +183,9 @@ class AccountSpec(ApiModel):
     """A proxy that connections to the server go through."""
     tunnel: Tunnel | None = None
     """A tunnel that does the TLS in place of the engine, by the same policy."""
+    compression: Compression | None = None
+    """Deflate compresses what is said after the login (COMPRESS=DEFLATE, RFC 4978), where the
+    server can do that; it pays on slow links."""
     username: _User
     """The user who logs in, usually the mail address; the mailbox is this user's too, unless
     authentication names another."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, model_validator
 
 from mailsync_api.base import ApiModel
-from mailsync_api.endpoint import Server, TLSPolicy
+from mailsync_api.endpoint import Compression, Server, TLSPolicy
 from mailsync_api.limits import EndpointLimits, Terms
 from mailsync_api.network import NETWORK_RULES, Proxy, Tunnel, check_network
 from mailsync_api.podtemplate import PodTemplate
@@ -65,6 +65,9 @@ class MailEndpointSpec(ApiModel):
     """A proxy that connections to the server go through."""
     tunnel: Tunnel | None = None
     """A tunnel that does the TLS in place of the engine, by the same policy."""
+    compression: Compression = Compression.NONE
+    """Deflate compresses what is said after the login (COMPRESS=DEFLATE, RFC 4978), where the
+    server can do that; it pays on slow links."""
     limits: EndpointLimits = EndpointLimits()
     """What the server allows; what is not given is the preset's, if it has it. A MailSync can
     restrain itself further, never less."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mailsync_api.base import Bytes, Count, MessageText, OpenApiModel, Time
-from mailsync_api.endpoint import Side
+from mailsync_api.endpoint import Compression, Side
 from mailsync_api.exitcodes import ExitCode
 from mailsync_api.names import TERMINATION_MESSAGE_BYTES
 from mailsync_api.status import Progress, TLSFacts, TLSStatus
@@ -75,6 +75,17 @@ class Strategy(OpenApiModel):
     """How messages were stored; empty where none was."""
     batch_messages: Count = 0
     """How many messages were stored with one command, at most."""
+    batch_bytes: Bytes = 0
+    """How many bytes were stored with one command, at most but for the last message."""
+    literals: Annotated[str, Field(max_length=64)] = ""
+    """How messages were sent: unasked by an extension that it names, or each one asked for."""
+    canary: Annotated[str, Field(max_length=64)] = ""
+    """What the trial found out whether the destination keeps messages and commands apart; empty
+    where none was due."""
+    source_compression: Compression = Compression.NONE
+    """How what was said with the source was compressed."""
+    destination_compression: Compression = Compression.NONE
+    """How what was said with the destination was compressed."""
 
 
 class Verdict(OpenApiModel):

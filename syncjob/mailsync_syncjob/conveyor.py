@@ -174,8 +174,9 @@ class Conveyor:
                     break
                 if self._stop.requested or (left is not None and left <= 0):
                     break
-                self._changed.wait(_LOOK_UP_SECONDS)
-                left = None if left is None else left - _LOOK_UP_SECONDS
+                pause = _LOOK_UP_SECONDS if left is None else min(left, _LOOK_UP_SECONDS)
+                self._changed.wait(pause)
+                left = None if left is None else left - pause
             if state.parcels:
                 if state.resting and len(state.parcels) <= _IN_STORE + 1:
                     self._changed.notify_all()

@@ -6,6 +6,7 @@ nothing else of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
@@ -94,6 +95,8 @@ class SequentialCopier:
         self._pacer = pacer or Pacer(clock=stop.clock)
         self._without_keywords: set[int] = set()
         """UIDs of messages to be stored without keywords, after a refusal with them."""
+        self._waited: Counter[int] = Counter()
+        """How often a message that is not held was waited for, by UID."""
         self._unable = 0
         """How many messages in a row the destination was temporarily unable to store."""
         self._unready = 0
@@ -128,15 +131,17 @@ class SequentialCopier:
     def fetch(self, item: Item, *, target: Target, watch: Watch) -> None:
         """Fetch a message alone, and store it."""
         reader = self._source.reader
+        empty = False
         reason = "the source sends no content for it"
-        # Twice: a large message is not held, so a second way to store it needs it sent again.
-        for _ in range(2):
-            stored = False
+        # Again: a large message is not held, so another attempt to store it needs it sent again.
+        for _ in range(2 + len(_WAITS)):
+            stored = given = False
             self._await_turn([item])
             try:
                 # To the end also when it is stored: the rest of the answer must be read.
                 for body in reader.bodies([item.uid]):
                     if not stored and (body.size or not item.size):
+                        given = True
                         stored = self.store(item, body, target=target, watch=watch)
             except CommandRefusedError as error:
                 reason = f"the source refuses to send it: {error.text}"
@@ -144,6 +149,9 @@ class SequentialCopier:
                     self._await_source(error)
             if stored:
                 return
+            if not given and empty:
+                break
+            empty = not given
         if reader.present(item.uid):
             watch.skipped(item, reason)
             self._stop.check()
@@ -154,14 +162,31 @@ class SequentialCopier:
         size = sum(item.size for item in batch)
         self._stop.pause(self._pacer.admit(messages=len(batch), size=size))
 
-    def store(self, item: Item, body: Body, *, target: Target, watch: Watch) -> bool:
-        """Store or skip a message; false to be given it once more."""
+    def store(
+        self,
+        item: Item,
+        body: Body,
+        *,
+        target: Target,
+        watch: Watch,
+        refusal: CommandRefusedError | None = None,
+    ) -> bool:
+        """Store or skip a message; false to be given it once more.
+
+        Parameters
+        ----------
+        refusal
+            Why it was refused already, as it is: another attempt would be in vain.
+        """
         watch.storing(item)
         with self._stop.storing():
-            refusal = self._append(item, body, target=target, watch=watch)
+            if refusal is None:
+                refusal = self._append(item, body, target=target, watch=watch)
+            again = refusal is not None and self._comes_again(item, body, refusal)
             # The server does not say which part it dislikes: keywords are what it can do without.
             if (
                 refusal is not None
+                and not again
                 and item.uid not in self._without_keywords
                 and any(is_keyword(flag) for flag in target.rules.kept(item.flags))
             ):
@@ -169,10 +194,20 @@ class SequentialCopier:
                 if body.data is None:
                     return False  # it was passed through and is gone
                 refusal = self._append(item, body, target=target, watch=watch)
+        if again:
+            self._stop.pause(_WAITS[self._waited[item.uid] - 1])
+            return False
         if refusal is not None:
             self._check_able(refusal)
             watch.skipped(item, refusal.text)
         self._stop.check()
+        return True
+
+    def _comes_again(self, item: Item, body: Body, refusal: CommandRefusedError) -> bool:
+        """Whether a message that passed through is worth being sent once more, after a while."""
+        if not refusal.temporary or body.data is not None or self._waited[item.uid] >= len(_WAITS):
+            return False
+        self._waited[item.uid] += 1
         return True
 
     def _append(

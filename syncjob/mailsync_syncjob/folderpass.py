@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.survey import Standing
     from mailsync_syncjob.links import Pair
+    from mailsync_syncjob.manner import Manner
     from mailsync_syncjob.pace import Pacer
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -62,6 +63,7 @@ class FolderPass:
         tracker: Tracker,
         stop: Stop,
         pacer: Pacer,
+        manner: Manner,
         limit: int,
     ) -> None:
         self._source = pair.source
@@ -69,6 +71,7 @@ class FolderPass:
         self._figures = figures
         self._stop = stop
         self._pacer = pacer
+        self._manner = manner
         self._limit = limit
         self._watch = FolderWatch(figures, tracker)
         self._sides = BothSides(
@@ -163,7 +166,12 @@ class FolderPass:
             The copying cannot go on; what was under way is in doubt.
         """
         copier = PipelinedCopier(
-            self._source, self._destination, stop=self._stop, pacer=self._pacer, limit=self._limit
+            self._source,
+            self._destination,
+            stop=self._stop,
+            pacer=self._pacer,
+            manner=self._manner,
+            limit=self._limit,
         )
         try:
             copier.copy(shares, target=target, watch=self._watch)

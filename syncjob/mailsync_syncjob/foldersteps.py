@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.errors import ConnectionLostError
     from mailsync_syncjob.links import Pair
     from mailsync_syncjob.losses import Losses
+    from mailsync_syncjob.manner import Manner
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.pace import Pacer
     from mailsync_syncjob.sharing import Shares
@@ -61,6 +62,7 @@ class FolderSteps:
         shares: Shares,
         tracker: Tracker,
         pacer: Pacer,
+        manner: Manner,
         output: Output,
         stop: Stop,
         dry_run: bool,
@@ -70,6 +72,7 @@ class FolderSteps:
         self._shares = shares
         self._tracker = tracker
         self._pacer = pacer
+        self._manner = manner
         self._output = output
         self._stop = stop
         self._dry_run = dry_run
@@ -94,6 +97,7 @@ class FolderSteps:
             tracker=self._tracker,
             stop=self._stop,
             pacer=self._pacer,
+            manner=self._manner,
             limit=means.limit,
         )
         try:

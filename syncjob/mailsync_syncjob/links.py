@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.credentials import Endpoint
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.connect import Connector
+    from mailsync_syncjob.manner import Manner
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.party import Party
 
@@ -62,8 +63,11 @@ class Links:
         What was negotiated last.
     """
 
-    def __init__(self, endpoints: Endpoints, connector: Connector, output: Output) -> None:
+    def __init__(
+        self, endpoints: Endpoints, connector: Connector, output: Output, manner: Manner
+    ) -> None:
         self._endpoints = endpoints
+        self._manner = manner
         self._connector = connector
         self._output = output
         self.tls = TLSStatus()
@@ -109,6 +113,7 @@ class Links:
 
     def _say(self, session: Session) -> None:
         """Say how a server was logged in to, where it is news."""
+        self._manner.connected(session)
         side, facts = side_of(session.side), session.facts
         # A probe's session has no side, and no run has one.
         if side is None or getattr(self.tls, side.value) == facts:

@@ -21,6 +21,7 @@ from mailsync_syncjob.foldersteps import FolderSteps
 from mailsync_syncjob.imap.connect import Connector
 from mailsync_syncjob.links import Endpoints, Links
 from mailsync_syncjob.losses import Losses
+from mailsync_syncjob.manner import Manner
 from mailsync_syncjob.output import OneAtATime
 from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.plan import make_plan
@@ -30,7 +31,7 @@ from mailsync_syncjob.tracker import FolderFigures, Tracker
 
 if TYPE_CHECKING:
     from mailsync_api.job import JobInput
-    from mailsync_api.report import Verdict
+    from mailsync_api.report import Strategy, Verdict
     from mailsync_syncjob.deadline import Clock, Stop
     from mailsync_syncjob.links import Pair
     from mailsync_syncjob.output import Output
@@ -69,7 +70,8 @@ class Run:
         # One of its own: a fault ends all workers of this run, but not the runs after it.
         self._stop = stop.child()
         connector = Connector(patience or Patience(), clock, self._stop)
-        self._links = Links(endpoints, connector, self._output)
+        self._manner = Manner(clock=clock, log=self._output.log)
+        self._links = Links(endpoints, connector, self._output, self._manner)
         self._pacer = Pacer(job.pace, clock=clock)
         self._shares = shares or Shares()
         self._crew: Crew | None = None
@@ -112,9 +114,12 @@ class Run:
                 "tls": self._links.tls,
                 "duration_seconds": self.tracker.seconds,
                 "dry_run": self.dry_run,
-                "strategy": self._crew.strategy() if self._crew is not None else None,
+                "strategy": self._strategy(),
             }
         )
+
+    def _strategy(self) -> Strategy | None:
+        return self._manner.into(self._crew.strategy()) if self._crew is not None else None
 
     def _all(self) -> None:
         pair, folders, tasks = self._planned()
@@ -129,6 +134,7 @@ class Run:
             shares=self._shares,
             tracker=self.tracker,
             pacer=self._pacer,
+            manner=self._manner,
             output=self._output,
             stop=self._stop,
             dry_run=self.dry_run,

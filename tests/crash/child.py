@@ -6,8 +6,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from mailsync_api.endpoint import Side
-from mailsync_syncjob import pipeline
-from mailsync_syncjob.batching import BatchSize
+from mailsync_syncjob import manner
+from mailsync_syncjob.batching import BatchSize, Window
 from mailsync_syncjob.imap import session
 from mailsync_syncjob.sharing import Shares
 from tests.support.recorded import HastyClock, endpoint, patience, run_between
@@ -15,7 +15,7 @@ from tests.support.recorded import HastyClock, endpoint, patience, run_between
 __all__ = ["BATCH", "HOLD_BYTES", "Place", "run"]
 
 BATCH = 3
-"""Messages in one MULTIAPPEND, so that a small mailbox has several."""
+"""Messages in one MULTIAPPEND, or under way, so that a small mailbox has several such groups."""
 HOLD_BYTES = 6000
 """Larger messages are passed through."""
 SHARES = Shares(pair_messages=1, pair_bytes=1, least_messages=2, most_messages=2, most_bytes=9000)
@@ -29,7 +29,8 @@ Place = tuple[str, int, str]
 def run(source: Place, destination: Place, pipe: Connection, connections: int) -> None:
     """Run, and say the exit code and how many messages were copied."""
     # Module by module, since the process ends after this run.
-    vars(pipeline)["BatchSize"] = partial(BatchSize, most=BATCH)
+    vars(manner)["BatchSize"] = partial(BatchSize, most=BATCH)
+    vars(manner)["Window"] = partial(Window, most=BATCH)
     vars(session)["HOLD_BYTES"] = HOLD_BYTES
     ends = [
         endpoint(port, side=side, host=host, username=user)

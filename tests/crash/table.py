@@ -139,8 +139,8 @@ class Stage:
         plans = {side: Plan() for side in Side}
         plans[case.side].way, plans[case.side].at = case.way, case.at
         first = self.run(scenario, user, plans)
-        if first is None and scenario.connections > 1:
-            # What was sent on its other connections is being stored still: the case that
+        if first is None:
+            # What was under way, on any connection, is being stored still: the case that
             # docs/architecture.md calls open, were the next run to begin within milliseconds.
             self._await_end(user)
         again = self.run_undisturbed(user)

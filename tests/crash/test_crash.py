@@ -35,7 +35,8 @@ def _bare(message: Message) -> Message:
 _SCENARIOS = (
     Scenario("batches", sides=(Side.SOURCE, Side.DESTINATION), whole=True),
     Scenario("batches, each literal asked for", masked=("LITERAL+",)),
-    Scenario("one at a time", masked=("MULTIAPPEND",)),
+    Scenario("several under way", masked=("MULTIAPPEND",)),
+    Scenario("one with the end of the other", masked=("MULTIAPPEND", "LITERAL+")),
     Scenario("half of it there, without flags", there=tuple(map(_bare, MAILBOX[::2]))),
     Scenario("shared by three connections", sides=(Side.SOURCE, Side.DESTINATION), connections=3),
 )

@@ -37,11 +37,15 @@ class Both:
     source_script: Script
     destination_script: Script
 
-    def run(self, **job: Any) -> tuple[Report, Recorded]:
-        """Run the engine; ``job`` is laid over its input. By default with one connection a side."""
+    def run(self, *, server: dict[str, Any] | None = None, **job: Any) -> tuple[Report, Recorded]:
+        """Run the engine; ``job`` is laid over its input, ``server`` over both accounts.
+
+        By default with one connection a side.
+        """
+        more = {"username": "bob", **(server or {})}
         return run_between(
-            endpoint(self.source_script.port),
-            endpoint(self.destination_script.port, side=Side.DESTINATION, username="bob"),
+            endpoint(self.source_script.port, **(server or {})),
+            endpoint(self.destination_script.port, side=Side.DESTINATION, **more),
             clock=FastClock(),
             **{"connections": 1, **job},
         )

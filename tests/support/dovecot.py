@@ -274,7 +274,8 @@ service imap-login {{
     def _capability_text(self) -> str:
         if not self.settings.masked:
             return ""
-        kept = [word for word in _CAPABILITIES if word not in self.settings.masked]
+        compress = ("COMPRESS=DEFLATE",) if "imap_zlib" in self.settings.extra else ()
+        kept = [w for w in (*_CAPABILITIES, *compress) if w not in self.settings.masked]
         return f"imap_capability = {' '.join(kept)}"
 
     def _tls_text(self) -> str:

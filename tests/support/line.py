@@ -30,12 +30,15 @@ class Line:
         How many were made.
     cuts
         How many of them were cut because their time was over.
+    bytes
+        How many went through, in both directions.
     """
 
     host: str
     port: int
     connections: int = 0
     cuts: int = 0
+    bytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     said: list[tuple[float, int, bytes]] = field(default_factory=list)
     """What clients said: when (``time.monotonic``), on which connection, and what."""
@@ -84,6 +87,8 @@ def run_line(
                     if not data:
                         return
                     (client if sock is server else server).sendall(data)
+                    with line.lock:
+                        line.bytes += len(data)
                     if sock is server:
                         due = max(due, now) + len(data) / bytes_per_second
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dialogue",
+    "HungUpError",
     "Peer",
     "Script",
     "TinyServer",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
+_CANARY = b"mailsync-canary"
 _NEXT_LITERAL = re.compile(rb"([^\r\n]*)\{(\d+)\+?\}\r\n")
 
 
@@ -46,6 +48,8 @@ class Peer:
         self.secured = False
         self.trace: list[tuple[bool, bytes]] = []
         """What the client said, and whether under TLS."""
+        self.consents: Callable[[bytes], bytes] = lambda _: b"+ go on\r\n"
+        """What is said to a line that asks to send a literal."""
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -56,7 +60,12 @@ class Peer:
         line = self._line()
         while found := _LITERAL.search(line):
             if not found[2]:
-                self.send(b"+ go on\r\n")
+                said = self.consents(line)
+                self.send(said)
+                if not said.startswith(b"+"):
+                    self.trace.append((self.secured, line))
+                    line = self._line()
+                    continue
             line += self._file.read(int(found[1])) + self._line()
         self.trace.append((self.secured, line))
         tag, _, rest = line.removesuffix(b"\r\n").partition(b" ")
@@ -72,6 +81,14 @@ class Peer:
         """Read until the client closes the connection; what comes is recorded."""
         while line := self._file.readline():
             self.trace.append((self.secured, line))
+
+    def says_more(self, seconds: float) -> bool:
+        """Return whether the client goes on within this time without having been answered."""
+        timeout = self._socket.gettimeout()
+        self._socket.setblocking(False)
+        waiting = self._file.peek(1)
+        self._socket.settimeout(timeout)
+        return bool(waiting or select.select([self._socket], [], [], seconds)[0])
 
     def hung_up(self, seconds: float) -> bool:
         """Return whether the client closes the connection within this time."""
@@ -118,6 +135,13 @@ class Script:
     def said(self) -> bytes:
         """Everything that clients said."""
         return b"".join(line for peer in self.peers for _, line in peer.trace)
+
+    @property
+    def said_in_earnest(self) -> bytes:
+        """Everything that clients said but what tries out the server."""
+        return b"".join(
+            line for peer in self.peers for _, line in peer.trace if _CANARY not in line
+        )
 
     @property
     def said_in_clear(self) -> bytes:
@@ -214,11 +238,18 @@ class TinyServer:
     appended: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Commands and bodies of APPENDs that were answered OK."""
     greeting: bytes = b"* OK ready\r\n"
+    consents: Callable[[bytes], bytes] | None = None
+    """What is said to a line that asks to send a literal; by default that it may."""
 
     def __call__(self, peer: Peer) -> None:
+        if self.consents is not None:
+            peer.consents = self.consents
         peer.send(self.greeting)
         while True:
             tag, rest = peer.command()
+            if _CANARY in rest:
+                peer.send(tag + b" NO [TRYCREATE] no such folder\r\n")
+                continue
             words = rest.upper().split(b" ")
             name = b" ".join(words[:2]) if words[0] == b"UID" else words[0]
             answer = self.answers.get(name) or self._defaults().get(name)

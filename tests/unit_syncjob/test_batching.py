@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsync_syncjob.batching import MOST_BYTES, MOST_MESSAGES, BatchSize, fetch_batches
+from mailsync_syncjob.batching import (
+    LEAST_BYTES,
+    MOST_BYTES,
+    MOST_MESSAGES,
+    BatchSize,
+    Window,
+    fetch_batches,
+)
 from mailsync_syncjob.compare import Item
 from mailsync_syncjob.identity import Identity
 from mailsync_syncjob.imap.syntax import count_of_set, sequence_sets
@@ -69,3 +76,25 @@ def test_what_is_no_set_of_numbers_has_no_count(text: bytes) -> None:
 
 def test_the_ends_of_a_range_may_come_in_any_order() -> None:
     assert count_of_set(b"9:7,3") == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "messages"), [(0.0, 32), (0.002, 32), (0.01, 20), (0.05, 4), (0.5, 2), (60.0, 2)]
+)
+def test_what_is_under_way_is_soon_done(seconds: float, messages: int) -> None:
+    window = Window()
+    for _ in range(100):
+        window.answered(3, 3 * seconds)
+    assert window.messages == pytest.approx(messages, abs=1)
+    assert window.messages >= 2
+
+
+def test_a_batch_that_takes_long_is_followed_by_smaller_ones_and_larger_ones_again() -> None:
+    size = BatchSize()
+    for _ in range(9):
+        size.taken(30.0)
+    assert (size.bytes, size.messages) == (LEAST_BYTES, MOST_MESSAGES)
+    assert size.full(1, LEAST_BYTES)
+    for _ in range(4 * 9):
+        size.taken(1.0)
+    assert size.bytes == MOST_BYTES

@@ -29,7 +29,7 @@ _PLACES = (
     "mailsync_syncjob.imap.session:read_survey",
     "mailsync_syncjob.imap.session:read_opened",
     "mailsync_syncjob.imap.fetch:Reader.brief",
-    "mailsync_syncjob.imap.append:Writer.append",
+    "mailsync_syncjob.imap.stream:Stream.send",
 )
 _MAIL = b"Message-ID: <1@x>\r\n\r\nbody\r\n"
 

@@ -54,7 +54,7 @@ def test_messages_go_in_one_command_with_flags_and_dates_of_their_own() -> None:
     with both(source, _destination()) as pair:
         report, _ = pair.run()
     assert report.verdict.exit_code is ExitCode.DONE
-    assert _commands(pair.destination_script.said) == 1
+    assert _commands(pair.destination_script.said_in_earnest) == 1
     assert _bodies(pair.destination) == list(MAILS.values())
     words = [command for command, _ in pair.destination.appended]
     assert [word.strip() for word in words] == [
@@ -69,7 +69,7 @@ def test_a_command_takes_fifty_messages() -> None:
     with both(TinyServer(mails), _destination()) as pair:
         report, _ = pair.run()
     assert report.verdict.totals.copied == 130
-    assert _commands(pair.destination_script.said) == 3
+    assert _commands(pair.destination_script.said_in_earnest) == 3
     assert _bodies(pair.destination) == list(mails.values())
 
 
@@ -126,7 +126,7 @@ def test_a_server_that_refuses_every_batch_still_gets_every_message(end: bytes) 
     assert report.verdict.exit_code is ExitCode.DONE
     assert _bodies(destination) == list(mails.values())
     # It learns: few of 120 messages are sent in vain.
-    assert _commands(pair.destination_script.said) < 120 + 30
+    assert _commands(pair.destination_script.said_in_earnest) < 120 + 30
 
 
 def test_a_refused_keyword_costs_no_message_of_its_batch() -> None:
@@ -169,7 +169,7 @@ def test_literals_are_sent_unasked_only_where_and_as_far_as_announced(
         report, _ = pair.run()
     assert report.verdict.exit_code is ExitCode.DONE
     assert _bodies(destination) == list(mails.values())
-    unasked = [int(size) for size in _UNASKED.findall(pair.destination_script.said)]
+    unasked = [int(size) for size in _UNASKED.findall(pair.destination_script.said_in_earnest)]
     lengths = [len(body) for body in mails.values()]
     allowed = {b"LITERAL+": 1 << 30, b"LITERAL-": 4096, b"ID": -1}[capability]
     assert unasked == [size for size in lengths if size <= allowed]

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import ConnectionLostError
+from mailsync_syncjob.imap.canary import framing_kept
 from mailsync_syncjob.imap.channel import MAX_SHORT_ANSWER
-from mailsync_syncjob.imap.syntax import astring, count_of_set
+from mailsync_syncjob.imap.literals import (
+    NONE_FREE,
+    Literals,
+    append_count,
+    append_uid,
+    attributes,
+    hearing,
+)
+from mailsync_syncjob.imap.stream import Stream
+from mailsync_syncjob.imap.syntax import astring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.channel import Channel
     from mailsync_syncjob.imap.fetch import Body
 
-__all__ = ["Appended", "Batch", "Literals", "Writer"]
+__all__ = ["Appended", "Batch", "Writer"]
 
-_SMALL_LITERAL: Final = 4096  # RFC 7888 section 4, LITERAL-
 _WRITE_BYTES: Final = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Literals:
-    """What literals may be sent without waiting for the server's consent (RFC 7888)."""
-
-    plus: bool
-    """LITERAL+: all of them."""
-    minus: bool
-    """LITERAL-: those up to 4096 bytes."""
-
-    @classmethod
-    def of(cls, capabilities: frozenset[str]) -> Literals:
-        """Return what these capabilities allow."""
-        return cls("LITERAL+" in capabilities, "LITERAL-" in capabilities)
-
-    def free(self, size: int) -> bool:
-        """Whether a literal of this size may be sent at once."""
-        return self.plus or (self.minus and size <= _SMALL_LITERAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +47,9 @@ class Writer:
     ----------
     batches
         Whether the server takes several messages in one command (RFC 3502).
+    announced
+        What literals the server says that it takes unasked. Each one is asked for nevertheless
+        before ``trust`` was called: announced is not enough.
     """
 
     def __init__(
@@ -64,8 +57,28 @@ class Writer:
     ) -> None:
         self._channel = channel
         self._patience = patience
-        self._literals = Literals.of(capabilities)
+        self._literals = NONE_FREE
+        self.announced = Literals.of(capabilities)
         self.batches = "MULTIAPPEND" in capabilities
+
+    @property
+    def trusted(self) -> Literals:
+        """What literals are sent unasked."""
+        return self._literals
+
+    def trust(self) -> None:
+        """Send literals unasked from now on, as far as the server announced that it takes them."""
+        self._literals = self.announced
+
+    def keeps_framing(self) -> bool:
+        """Try with what is harmless whether literals that come unasked are kept apart.
+
+        Raises
+        ------
+        ConnectionLostError
+            The connection broke, which says nothing about it.
+        """
+        return framing_kept(self._channel, self._patience)
 
     def append(
         self, mailbox: bytes, body: Body, *, flags: Sequence[bytes], date: bytes | None
@@ -88,17 +101,30 @@ class Writer:
         """
         channel = self._channel
         free = self._literals.free(body.size)
-        words = [b"APPEND", astring(mailbox), *_attributes(body, flags, date, free=free)]
+        words = [b"APPEND", astring(mailbox), *attributes(body, flags, date, free=free)]
         seconds = self._patience.transfer(body.size)
         with channel.wire.within(seconds, at_most=MAX_SHORT_ANSWER):
-            with _hearing(channel):
+            with hearing(channel):
                 tag = self._send(words, body, free=free)
             outcome = channel.finish(tag, command="APPEND")
-        return Appended(_append_uid(outcome.status.code, outcome.status.arguments))
+        return Appended(append_uid(outcome.status.code, outcome.status.arguments))
 
     def batch(self, mailbox: bytes) -> Batch:
         """Begin a command that stores several messages; it is sent as they come."""
         return Batch(self._channel, mailbox, patience=self._patience, literals=self._literals)
+
+    def stream(self, mailbox: bytes, *, seconds: float | None = None) -> Stream:
+        """Begin to store messages each in a command of its own, several of them under way.
+
+        Parameters
+        ----------
+        seconds
+            How long the server may take for one message, beside the time for its bytes.
+        """
+        patience = self._patience
+        if seconds is not None:
+            patience = replace(patience, command=min(seconds, patience.command))
+        return Stream(self._channel, mailbox, patience=patience, literals=self._literals)
 
     def _send(self, words: Sequence[bytes], body: Body, *, free: bool) -> bytes:
         channel = self._channel
@@ -155,8 +181,8 @@ class Batch:
         free = self._literals.free(body.size)
         self.messages += 1
         self.bytes += body.size
-        self._out += b" " + b" ".join(_attributes(body, flags, date, free=free)) + b"\r\n"
-        with self._within(body.size), _hearing(self._channel):
+        self._out += b" " + b" ".join(attributes(body, flags, date, free=free)) + b"\r\n"
+        with self._within(body.size), hearing(self._channel):
             if not free:
                 self._flush()
                 self._channel.await_continuation(self._tag, command="APPEND")
@@ -178,10 +204,10 @@ class Batch:
         """
         self._out += b"\r\n"
         with self._within(self.bytes):
-            with _hearing(self._channel):
+            with hearing(self._channel):
                 self._flush()
             outcome = self._channel.finish(self._tag, command="APPEND")
-        confirmed = _append_count(outcome.status.code, outcome.status.arguments)
+        confirmed = append_count(outcome.status.code, outcome.status.arguments)
         if confirmed not in {None, self.messages}:
             raise ConnectionLostError(
                 f"{self._channel.side}: the server confirmed {confirmed} messages of "
@@ -196,38 +222,3 @@ class Batch:
     def _flush(self) -> None:
         self._channel.wire.write(self._out)
         self._out.clear()
-
-
-@contextmanager
-def _hearing(channel: Channel) -> Iterator[None]:
-    """Look for a server's last words where writing to it fails."""
-    try:
-        yield
-    except ConnectionLostError:
-        channel.last_words()
-        raise
-
-
-def _attributes(
-    body: Body, flags: Sequence[bytes], date: bytes | None, *, free: bool
-) -> Iterator[bytes]:
-    """Yield what stands before a message's bytes."""
-    if flags:
-        yield b"(" + b" ".join(flags) + b")"
-    if date:
-        yield date
-    yield b"{%d%s}" % (body.size, b"+" if free else b"")
-
-
-def _append_uid(code: str, arguments: bytes) -> int | None:
-    """RFC 4315 section 3: ``[APPENDUID uidvalidity uid]``."""
-    words = arguments.split()
-    if code != "APPENDUID" or len(words) != 2 or not words[1].isdigit():
-        return None
-    return int(words[1])
-
-
-def _append_count(code: str, arguments: bytes) -> int | None:
-    """RFC 4315 section 3: ``[APPENDUID uidvalidity uid-set]``; None without one."""
-    words = arguments.split()
-    return count_of_set(words[1]) if code == "APPENDUID" and len(words) == 2 else None

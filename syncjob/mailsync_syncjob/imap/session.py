@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from mailsync_api.endpoint import Compression
 from mailsync_syncjob.errors import CommandRefusedError, EngineError, TokenRefusedError
 from mailsync_syncjob.imap.append import Writer
 from mailsync_syncjob.imap.auth import log_in
@@ -68,10 +69,13 @@ def _open(endpoint: Endpoint, connector: Connector) -> Session:
     endpoint = along(endpoint, connected.way)
     try:
         told = log_in(connected, endpoint=endpoint, seconds=connector.patience.greeting)
-        return Session(connected, patience=connector.patience, side=endpoint.side, told=told)
+        session = Session(connected, patience=connector.patience, side=endpoint.side, told=told)
+        if endpoint.account.compression is Compression.DEFLATE:
+            session.compress()
     except BaseException:
         connected.channel.wire.close()
         raise
+    return session
 
 
 class Session:
@@ -99,6 +103,22 @@ class Session:
         self._told = told
         self._writer: Writer | None = None
         self.reader = Reader(self._channel, patience=patience, hold_bytes=HOLD_BYTES)
+        self.compression: Compression | None = None
+        """What came about of the compression that was asked for; None where none was."""
+
+    def compress(self) -> None:
+        """Compress what is said from now on, if the server can do that (RFC 4978)."""
+        self.compression = Compression.NONE
+        if "COMPRESS=DEFLATE" not in self.capabilities:
+            return
+        # Nothing else is under way, so that what comes behind the consent is compressed.
+        try:
+            with self._brief():
+                self._channel.run(b"COMPRESS DEFLATE", command="COMPRESS")
+        except CommandRefusedError:
+            return  # TLS may compress already (COMPRESSIONACTIVE)
+        self._channel.wire.compress()
+        self.compression = Compression.DEFLATE
 
     @property
     def capabilities(self) -> frozenset[str]:

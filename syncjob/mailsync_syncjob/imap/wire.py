@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.deadline import Deadline
 from mailsync_syncjob.errors import ConnectionLostError, ProtocolError
+from mailsync_syncjob.imap.deflate import Deflate
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +28,8 @@ __all__ = ["MAX_LINE_BYTES", "Wire"]
 MAX_LINE_BYTES: Final = 1 << 20
 """The longest line taken from a server; literals do not count."""
 _CHUNK: Final = 1 << 16
+_MOST_AHEAD: Final = 1 << 20
+"""How much is read while something is being sent; more is left to the server's own buffers."""
 _LOOK_UP_SECONDS: Final = 0.5
 
 
@@ -60,6 +63,7 @@ class Wire:
         self._deadline: Deadline | None = None
         self._allowance: int | None = None
         self._given_up = False
+        self._deflate: Deflate | None = None
 
     @property
     def socket(self) -> socket.socket:
@@ -75,6 +79,10 @@ class Wire:
     def buffered(self) -> int:
         """How many bytes have come that nobody has asked for yet."""
         return len(self._buffer)
+
+    def ready(self) -> bool:
+        """Whether something can be read without waiting for the server."""
+        return bool(self._buffer) or self._read_ahead()
 
     @contextmanager
     def within(self, seconds: float, *, at_most: int | None = None) -> Iterator[Deadline]:
@@ -127,9 +135,20 @@ class Wire:
             self._buffer += self._receive()
         return self._take(min(limit, len(self._buffer)))
 
+    def compress(self) -> None:
+        """Send and receive compressed from now on (RFC 4978); inside TLS where there is TLS."""
+        self._deflate = Deflate()
+        # What has come behind the server's consent is compressed already.
+        self._deflate.feed(bytes(self._buffer))
+        self._buffer.clear()
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it."""
-        view = memoryview(data)
+        """Send all of it, and read meanwhile what the server says.
+
+        A server that answers while it is spoken to, and stops listening until its answers are read,
+        would else wait for us as we for it.
+        """
+        view = memoryview(self._deflate.pack(data) if self._deflate is not None else data)
         while view:
             view = view[self._send(view) :]
         if self._tap is not None:
@@ -156,18 +175,49 @@ class Wire:
         self._check_time(self._current())
         while True:
             try:
-                data = self._sock.recv(_CHUNK)
+                return self._arrived()
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait(writing=False)
+                self._wait(reading=True)
             except ssl.SSLWantWriteError:
-                self._wait(writing=True)
-            except (OSError, ValueError) as error:  # ValueError: the socket was closed
-                raise self._lost(f"the connection broke ({error})") from error
-            else:
-                if not data:
-                    raise self._lost("the server closed the connection")
+                self._wait(reading=False, writing=True)
+
+    def _arrived(self) -> bytes:
+        """Return what has come, at least one byte of it; raise what a socket would if none has."""
+        while self._deflate is not None:
+            if data := self._unpacked(self._deflate):
                 self._spend(len(data))
                 return data
+            self._deflate.feed(self._came())
+        data = self._came()
+        self._spend(len(data))
+        return data
+
+    def _unpacked(self, deflate: Deflate) -> bytes:
+        try:
+            return deflate.unpack()
+        except ValueError as error:
+            raise ProtocolError(
+                f"{self._side}: the server's compressed stream is broken: {error}", side=self._side
+            ) from None
+
+    def _came(self) -> bytes:
+        try:
+            data = self._sock.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except (OSError, ValueError) as error:  # ValueError: the socket was closed
+            raise self._lost(f"the connection broke ({error})") from error
+        if not data:
+            raise self._lost("the server closed the connection")
+        return data
+
+    def _read_ahead(self) -> bool:
+        """Take what has come into the buffer, without waiting; whether there was anything."""
+        try:
+            self._buffer += self._arrived()
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        return True
 
     def _spend(self, size: int) -> None:
         if self._allowance is None:
@@ -186,9 +236,9 @@ class Wire:
                 # OpenSSL wants the same bytes again after "want write"; the view stays the same.
                 return self._sock.send(view[:_CHUNK])
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(writing=True)
+                self._wait_to_write()
             except ssl.SSLWantReadError:
-                self._wait(writing=False)
+                self._wait(reading=True)
             except (OSError, ValueError) as error:
                 cause = self._alert() or error
                 raise self._lost(f"the connection broke ({cause})") from cause
@@ -197,23 +247,39 @@ class Wire:
         """Return the TLS alert that a server left behind before a write to it failed, if any."""
         try:
             # What it said before that stays to be read: it may be a BYE.
-            self._buffer += self._sock.recv(_CHUNK)
+            data = self._sock.recv(_CHUNK)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except ssl.SSLError as error:
             return error
         except (OSError, ValueError):
             return None
+        if self._deflate is not None:
+            self._deflate.feed(data)
+        else:
+            self._buffer += data
         return None
 
-    def _wait(self, *, writing: bool) -> None:
+    def _wait_to_write(self) -> None:
+        """Wait until something can be sent, and read meanwhile."""
+        while True:
+            ahead = len(self._buffer) < _MOST_AHEAD
+            readable, writable = self._wait(reading=ahead, writing=True)
+            if readable:
+                self._read_ahead()
+            if writable:
+                return
+
+    def _wait(self, *, reading: bool, writing: bool = False) -> tuple[bool, bool]:
+        """Wait until one of them is possible, and return which."""
         deadline = self._current()
         while True:
             left = self._check_time(deadline)
             pause = min(left, _LOOK_UP_SECONDS)
-            readers, writers = ([], [self._sock]) if writing else ([self._sock], [])
-            if any(select.select(readers, writers, [], pause)):
-                return
+            readers, writers = [self._sock] * reading, [self._sock] * writing
+            readable, writable, _ = select.select(readers, writers, [], pause)
+            if readable or writable:
+                return bool(readable), bool(writable)
 
     def _current(self) -> Deadline:
         if self._deadline is None:
