@@ -19,6 +19,7 @@ from mailsync_syncjob.losses import Losses
 from mailsync_syncjob.output import OneAtATime
 from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.plan import make_plan
+from mailsync_syncjob.resuming import Resuming
 from mailsync_syncjob.sharing import Shares
 from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mailsync_api.job import JobInput
     from mailsync_api.report import Verdict
     from mailsync_syncjob.deadline import Clock, Stop
+    from mailsync_syncjob.ledger import Ledger
     from mailsync_syncjob.links import Pair
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.plan import Task
@@ -40,6 +42,10 @@ class Run:
     ----------
     shares
         What pays for more connections than one to each side.
+    ledger
+        The resume state, which is brought up to date; None to do without.
+    tells_state
+        Whether the report has it.
 
     Attributes
     ----------
@@ -57,6 +63,8 @@ class Run:
         stop: Stop,
         patience: Patience | None = None,
         shares: Shares | None = None,
+        ledger: Ledger | None = None,
+        tells_state: bool = False,
     ) -> None:
         self._job = job
         self._output = OneAtATime(output)
@@ -67,6 +75,8 @@ class Run:
         self._pacer = Pacer(job.pace, clock=clock)
         self._shares = shares or Shares()
         self._crew: Crew | None = None
+        self._resuming = Resuming(ledger, output=self._output, clock=clock, dry_run=self.dry_run)
+        self._tells_state = tells_state
         self.tracker = Tracker(clock, self._output, pacer=self._pacer)
 
     @property
@@ -92,6 +102,7 @@ class Run:
             folders=[figures.report() for figures in self.tracker.folders],
             skipped=self.tracker.skipped(),
             limits=self._pacer.report(),
+            state=self._resuming.state() if self._tells_state else None,
         )
         self._output.report(report)
         return report
@@ -121,6 +132,7 @@ class Run:
             shares=self._shares,
             tracker=self.tracker,
             pacer=self._pacer,
+            resuming=self._resuming,
             output=self._output,
             stop=self._stop,
             dry_run=self.dry_run,
@@ -136,6 +148,7 @@ class Run:
             stop=self._stop,
         )
         self._crew.run(pair)
+        self._resuming.complete()
 
     # --- the plan
 
