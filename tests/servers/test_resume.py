@@ -42,9 +42,9 @@ metric commands {
 _USERS = tuple(f"user{number}" for number in range(1, 30))
 _NAMES = iter(_USERS)
 _FOLDERS = (("INBOX",), ("Sent",), ("Archive",))
-_HISTORIES = 3
+_HISTORIES = 2
 """Random histories of ``_STEPS`` runs each; longer ones were run while this was made."""
-_STEPS = 8
+_STEPS = 6
 
 
 @dataclass(frozen=True, slots=True)
