@@ -16,10 +16,12 @@ from mailsync_syncjob.identity import identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.listing import BODY_DIGEST_BYTES, Listing, Selection
 from mailsync_syncjob.pace import Pacer
+from mailsync_syncjob.resume import only_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mailsync_api.state import FolderNumbers
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.fetch import Body
     from mailsync_syncjob.imap.selecting import OpenFolder
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BothSides", "Compared"]
 
 _T = TypeVar("_T")
+_U = TypeVar("_U")
+_V = TypeVar("_V")
 _ATTEMPTS: Final = 4
 _AT_A_TIME: Final = 500
 
@@ -49,6 +53,18 @@ class _Listed:
 
     items: Listing
     opened: OpenFolder
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What the source has since it was complete."""
+
+    items: Listing
+    opened: OpenFolder
+    uids: list[int]
+    """Also of the last message that was there before."""
+    flags_changed: bool
+    """Whether those of earlier messages were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,7 @@ class BothSides:
                 opening=_Opening(read_only=True, messages=expected[0], brief=True),
                 brief=lambda: True,
             )
-            return self._told(here, compare(here.items, ()), FlagRules(None))
+            return self._told(here, None, compare(here.items, ()), FlagRules(None))
         here, there = self._read_both(
             source_raw, destination_raw, read_only=read_only, expected=expected
         )
@@ -127,15 +143,80 @@ class BothSides:
             comparison = compare(here.items, there.items)
         # EXAMINE says that no flags can be changed, which a dry run does not ask about.
         rules = FlagRules.of(None if read_only else there.opened.permanent_flags)
-        return self._told(here, comparison, rules)
+        return self._told(here, there, comparison, rules)
+
+    def look_for_new(
+        self, source_raw: bytes, destination_raw: bytes, numbers: FolderNumbers, *, read_only: bool
+    ) -> Compared | None:
+        """Read only what is new at the source; None if more than that may have happened.
+
+        Parameters
+        ----------
+        numbers
+            At which the folder was complete. So far it seems that only new messages came since.
+        """
+        try:
+            new, there = self._at_once(
+                lambda: self._read_new(source_raw, numbers),
+                lambda: self._destination.open(destination_raw, read_only=read_only),
+            )
+        except CommandRefusedError:
+            return None  # CHANGEDSINCE, or what a comparison is refused as well
+        doubt = only_new(
+            numbers,
+            source=new.opened.standing,
+            uids=new.uids,
+            flags_changed=new.flags_changed,
+            destination=there.standing,
+        )
+        if doubt is not None:
+            return None
+        self._watch.found_new(new.items, numbers)
+        self._watch.saw(
+            new.opened.standing,
+            listed=numbers.source_messages + len(new.items),
+            last_uid=max(*new.uids, numbers.source_uid_next - 1),
+            destination=there.standing,
+        )
+        rules = FlagRules.of(None if read_only else there.permanent_flags)
+        return Compared(compare(new.items, ()), rules, new.opened.uid_validity)
+
+    def _read_new(self, source_raw: bytes, numbers: FolderNumbers) -> _New:
+        """Read what came after these numbers, and the last message before it."""
+        opened = self._source.open(source_raw, read_only=True)
+        reader, before = self._source.reader, numbers.source_messages
+        items = Listing()
+        uids: list[int] = []
+        if opened.exists < before:
+            return _New(items, opened, uids, flags_changed=False)
+        try:
+            changed = reader.changed(before, since=numbers.source_mod_seq)
+            for window in () if changed else reader.brief(opened.exists, start=max(before, 1)):
+                self._stop.check()
+                for one in window:
+                    uids.append(one.uid)
+                    if len(uids) > min(before, 1):
+                        items.add(one.uid, one.size, one.date, one.flags, UNKNOWN)
+                self._watch.tick()
+        except FolderChanged:
+            changed = True  # so that it is read in full
+        return _New(items, opened, uids, flags_changed=changed)
 
     def _await_turn(self, items: Selection) -> None:
         """Let the reading of these bodies count: it is as much for the source as copying them."""
         wait = self._pacer.admit(messages=len(items), size=items.total_bytes)
         self._stop.pause(wait)
 
-    def _told(self, here: _Listed, comparison: Comparison, rules: FlagRules) -> Compared:
+    def _told(
+        self, here: _Listed, there: _Listed | None, comparison: Comparison, rules: FlagRules
+    ) -> Compared:
         self._watch.compared(here.items, comparison)
+        self._watch.saw(
+            here.opened.standing,
+            listed=len(here.items),
+            last_uid=max(Selection(here.items).uids(), default=0),
+            destination=None if there is None else there.opened.standing,
+        )
         return Compared(comparison, rules, here.opened.uid_validity)
 
     def _read_both(
@@ -182,11 +263,11 @@ class BothSides:
             )
         return ours, theirs
 
-    def _at_once(self, source: Callable[[], _T], destination: Callable[[], _T]) -> tuple[_T, _T]:
+    def _at_once(self, source: Callable[[], _T], destination: Callable[[], _U]) -> tuple[_T, _U]:
         """Do something on both connections at once, each in a thread of its own."""
         errors: list[BaseException] = []
 
-        def doing(work: Callable[[], _T], other: Session) -> _T:
+        def doing(work: Callable[[], _V], other: Session) -> _V:
             try:
                 return work()
             except BaseException as error:

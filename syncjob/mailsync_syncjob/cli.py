@@ -28,6 +28,7 @@ from mailsync_syncjob.manifests import Manifests, load
 from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.probecommand import probe
 from mailsync_syncjob.runner import Run
+from mailsync_syncjob.statefile import read_ledger, write_state
 from mailsync_syncjob.terminal import Terminal, summary
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def version() -> None:
 
 
 @app.command("run")
-def run(
+def run(  # noqa: PLR0913  the options of the command
     *,
     files: Annotated[
         list[str],
@@ -114,6 +115,15 @@ def run(
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the full report to FILE, as JSON."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Remember in FILE how each folder stood, so that the next run works only on "
+            "folders that have changed; a directory for several MailSyncs. Without it, or when it "
+            "does not fit, mailboxes are compared in full.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compare and say what would be copied.")
@@ -137,10 +147,11 @@ def run(
     manifests = load([manifest_text(name) for name in files])
     if secrets is not None and not secrets.is_dir():
         raise UsageError(f"--secrets {secrets}: there is no such directory")
+    _check_state(state, manifests)
     people = output is Format.PROGRESS or (output is Format.AUTO and sys.stdout.isatty())
     for line in manifests.ignored:
         _complain(line, level="note")
-    runs = _run_all(manifests, directory=secrets, dry_run=dry_run, people=people)
+    runs = _run_all(manifests, directory=secrets, state=state, dry_run=dry_run, people=people)
     if report is not None:
         _write_reports(report, runs)
     if people and len(runs) > 1:
@@ -149,7 +160,12 @@ def run(
 
 
 def _run_all(
-    manifests: Manifests, *, directory: Path | None, dry_run: bool, people: bool
+    manifests: Manifests,
+    *,
+    directory: Path | None,
+    state: Path | None,
+    dry_run: bool,
+    people: bool,
 ) -> list[tuple[MailSync, Report]]:
     clock = Clock()
     stop = Stop(clock)
@@ -174,6 +190,7 @@ def _run_all(
                         mailsync,
                         manifests,
                         directory=directory,
+                        state=_state_file(state, mailsync),
                         dry_run=dry_run,
                         output=shown,
                         clock=clock,
@@ -189,6 +206,7 @@ def _run_one(  # noqa: PLR0913  the parts of one run
     manifests: Manifests,
     *,
     directory: Path | None,
+    state: Path | None,
     dry_run: bool,
     output: Output,
     clock: Clock,
@@ -216,7 +234,37 @@ def _run_one(  # noqa: PLR0913  the parts of one run
     )
     if dry_run:
         job = job.model_copy(update={"mode": Mode.DRY_RUN})
-    return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()
+    ledger = read_ledger(state, job, output=output) if state is not None else None
+    run = Run(job, endpoints, output=output, clock=clock, stop=stop, ledger=ledger)
+    report = run.execute()
+    if state is not None and ledger is not None and not run.dry_run:
+        try:
+            write_state(state, ledger.text()[0])
+        except OSError as error:
+            # The run is what it is; the next one has more to do.
+            output.log("warning", f"--state {state}: {error.strerror}")
+    return report
+
+
+def _check_state(state: Path | None, manifests: Manifests) -> None:
+    """Complain before a long run about a file that cannot be written after it."""
+    if state is None or state.is_dir():
+        return
+    if not state.parent.is_dir():
+        raise UsageError(f"--state {state}: there is no directory {state.parent}")
+    count = len(manifests.mailsyncs)
+    if count > 1:
+        raise UsageError(
+            f"--state {state}: a file is for one MailSync and there are {count}; name a directory "
+            "that exists, then each has a file of its own in it"
+        )
+
+
+def _state_file(state: Path | None, mailsync: MailSync) -> Path | None:
+    if state is None or not state.is_dir():
+        return state
+    # Neither may have a slash or an underscore in it.
+    return state / f"{mailsync.metadata.namespace}_{mailsync.metadata.name}.json"
 
 
 def _write_reports(path: Path, runs: Sequence[tuple[MailSync, Report]]) -> None:

@@ -23,6 +23,7 @@ from mailsync_syncjob.watching import FolderWatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mailsync_api.state import FolderNumbers
     from mailsync_syncjob.compare import Comparison, Item, Pairs
     from mailsync_syncjob.deadline import Stop
     from mailsync_syncjob.imap.survey import Standing
@@ -84,6 +85,7 @@ class FolderPass:
         destination_raw: bytes | None,
         *,
         expected: tuple[int, int] = (0, 0),
+        numbers: FolderNumbers | None = None,
     ) -> None:
         """Compare the folder and count what a run would do.
 
@@ -93,10 +95,18 @@ class FolderPass:
             None for a folder that does not exist yet.
         expected
             How many messages the sides are thought to have, so that they are asked for at once.
+        numbers
+            At which it was complete, if only new messages seem to have come since.
         """
-        compared = self._sides.compare(
-            source_raw, destination_raw, read_only=True, expected=expected
-        )
+        compared = None
+        if numbers is not None and destination_raw is not None:
+            compared = self._sides.look_for_new(
+                source_raw, destination_raw, numbers, read_only=True
+            )
+        if compared is None:
+            compared = self._sides.compare(
+                source_raw, destination_raw, read_only=True, expected=expected
+            )
         missing = compared.comparison.missing
         self._watch.counted(len(missing), missing.total_bytes)
         self._watch.flags_updated(
@@ -107,7 +117,12 @@ class FolderPass:
         )
 
     def compare(
-        self, source_raw: bytes, destination_raw: bytes, *, expected: tuple[int, int] = (0, 0)
+        self,
+        source_raw: bytes,
+        destination_raw: bytes,
+        *,
+        expected: tuple[int, int] = (0, 0),
+        numbers: FolderNumbers | None = None,
     ) -> Findings:
         """Compare the folder, when it stands still; no other worker is at it.
 
@@ -115,6 +130,8 @@ class FolderPass:
         ----------
         expected
             How many messages the sides are thought to have, so that they are asked for at once.
+        numbers
+            At which it was complete, if only new messages seem to have come since.
 
         Raises
         ------
@@ -125,9 +142,15 @@ class FolderPass:
         """
         if self._figures.doubted:
             self._await_quiet(destination_raw)
-        compared = self._sides.compare(
-            source_raw, destination_raw, read_only=False, expected=expected
-        )
+        compared = None
+        if numbers is not None:
+            compared = self._sides.look_for_new(
+                source_raw, destination_raw, numbers, read_only=False
+            )
+        if compared is None:
+            compared = self._sides.compare(
+                source_raw, destination_raw, read_only=False, expected=expected
+            )
         sure, doubtful = self._split(compared.comparison)
         return Findings(
             sure,

@@ -14,6 +14,7 @@ from mailsync_syncjob.errors import (
     ThrottledError,
 )
 from mailsync_syncjob.folderpass import FolderPass
+from mailsync_syncjob.resume import Unchanged
 from mailsync_syncjob.sharing import Supply
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mailsync_syncjob.manner import Manner
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.pace import Pacer
+    from mailsync_syncjob.resuming import Resuming
     from mailsync_syncjob.sharing import Shares
     from mailsync_syncjob.tracker import Tracker
 
@@ -63,6 +65,7 @@ class FolderSteps:
         tracker: Tracker,
         pacer: Pacer,
         manner: Manner,
+        resuming: Resuming,
         output: Output,
         stop: Stop,
         dry_run: bool,
@@ -73,6 +76,7 @@ class FolderSteps:
         self._tracker = tracker
         self._pacer = pacer
         self._manner = manner
+        self._resuming = resuming
         self._output = output
         self._stop = stop
         self._dry_run = dry_run
@@ -102,10 +106,8 @@ class FolderSteps:
         )
         try:
             if self._dry_run:
-                raw = self._folders.look(work.task)
-                step.count(work.task.source_raw, raw, expected=work.task.expected)
-                self._tracker.folders_created = self._folders.created
-                self._done(work)
+                self._count(work, step)
+                self._done(work, means)
             elif call.doing is Doing.COMPARE:
                 self._compare(work, step, means, shared)
             elif call.doing is Doing.COPY:
@@ -116,14 +118,32 @@ class FolderSteps:
             if error.temporary and work.figures.unable < _MOST_UNABLE:
                 work.figures.unable += 1
                 raise ThrottledError(error.message, side=error.side) from None
-            self._give_up(work, error)
+            self._give_up(work, error, means)
+
+    def _count(self, work: FolderWork, step: FolderPass) -> None:
+        task = work.task
+        raw = self._folders.look(task)
+        self._tracker.folders_created = self._folders.created
+        known = self._resuming.begin(task, raw, work.figures)
+        if not isinstance(known, Unchanged):
+            numbers = known.numbers if known else None
+            step.count(task.source_raw, raw, expected=task.expected, numbers=numbers)
 
     def _compare(
         self, work: FolderWork, step: FolderPass, means: Means, shared: Callable[[], None]
     ) -> None:
         raw = self._folders.ensure(work.task, means.pair.destination)
         self._tracker.folders_created = self._folders.created
-        found = step.compare(work.task.source_raw, raw, expected=work.task.expected)
+        known = self._resuming.begin(work.task, raw, work.figures)
+        if isinstance(known, Unchanged):
+            self._done(work, means)
+            return
+        found = step.compare(
+            work.task.source_raw,
+            raw,
+            expected=work.task.expected,
+            numbers=known.numbers if known else None,
+        )
         supply = Supply(found.sure, self._shares)
         self._board.share(
             work,
@@ -150,12 +170,14 @@ class FolderSteps:
         if not means.there and work.figures.skipped:
             step.join(work.task.source_raw, work.target, uid_validity=work.uid_validity)
         step.conclude(work.task.source_raw, work.target, doubtful=work.doubtful)
-        self._done(work)
+        self._resuming.finished(work.task, work.target.raw, work.figures)
+        self._done(work, means)
 
-    def _done(self, work: FolderWork) -> None:
+    def _done(self, work: FolderWork, means: Means) -> None:
         figures = work.figures
         figures.done = True
         self._board.conclude(work)
+        self._resuming.settle(means.pair.destination, last=self._board.done)
         self._output.log(
             "info",
             f"{figures.source}: {figures.messages} messages, {figures.copied} "
@@ -164,7 +186,7 @@ class FolderSteps:
         )
         self._tracker.tick()
 
-    def _give_up(self, work: FolderWork, error: CommandRefusedError) -> None:
+    def _give_up(self, work: FolderWork, error: CommandRefusedError, means: Means) -> None:
         """Report a folder that cannot be opened or created: all its messages are skipped."""
         figures = work.figures
         left = figures.messages - figures.completed - figures.skipped_count
@@ -172,7 +194,7 @@ class FolderSteps:
         self._output.log("warning", f"{figures.source}: {text}")
         figures.skipped[("folder",)] = SkippedMessage(folder=figures.source, uid=0, reason=text)
         figures.uncounted = max(left - 1, 0)
-        self._done(work)
+        self._done(work, means)
 
     def lost(self, call: Call, error: ConnectionLostError, *, forgiven: bool) -> Losses:
         """Take note of a lost connection; return the folder's losses in a row."""

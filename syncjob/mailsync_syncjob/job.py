@@ -29,6 +29,7 @@ from mailsync_syncjob.output import JsonLines
 from mailsync_syncjob.party import side_of
 from mailsync_syncjob.proxy import proxy_url
 from mailsync_syncjob.runner import Endpoints, Run
+from mailsync_syncjob.statefile import kept_state, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,9 +104,10 @@ def _probe(
 
 
 def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: Stop) -> Report:
+    root = Path(environment.get(_SECRETS_ROOT_ENV, names.SECRETS_ROOT))
+    path = root / Path(names.state_path()).relative_to(names.SECRETS_ROOT)
     try:
         job = read_input(environment)
-        root = Path(environment.get(_SECRETS_ROOT_ENV, names.SECRETS_ROOT))
         endpoints = Endpoints(
             source=read_endpoint(Side.SOURCE, job.source, root=root),
             destination=read_endpoint(Side.DESTINATION, job.destination, root=root),
@@ -117,19 +119,24 @@ def _run(environment: Mapping[str, str], *, output: Output, clock: Clock, stop: 
             message=error.message[:1024],
             side=side_of(error.side),
         )
-        return _not_run(verdict, output=output)
+        return _not_run(verdict, output=output, state=kept_state(path))
     except Exception as error:  # noqa: BLE001  a verdict, not a traceback
         verdict = Verdict(
             exit_code=ExitCode.INTERNAL,
             reason=Reason.INTERNAL_ERROR,
             message=crash_message(error),
         )
-        return _not_run(verdict, output=output)
-    return Run(job, endpoints, output=output, clock=clock, stop=stop).execute()
+        return _not_run(verdict, output=output, state=kept_state(path))
+    ledger = read_ledger(path, job, output=output)
+    run = Run(
+        job, endpoints, output=output, clock=clock, stop=stop, ledger=ledger, tells_state=True
+    )
+    return run.execute()
 
 
-def _not_run(verdict: Verdict, *, output: Output) -> Report:
-    report = Report(verdict=verdict)
+def _not_run(verdict: Verdict, *, output: Output, state: str | None) -> Report:
+    # What is not in the report is not there for the next run.
+    report = Report(verdict=verdict, state=state)
     output.log("error", verdict.message)
     output.report(report)
     return report

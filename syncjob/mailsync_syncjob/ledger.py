@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mailsync_api.state import FolderNumbers
-    from mailsync_syncjob.resume import Decision, Done, Standing
+    from mailsync_syncjob.imap.survey import Standing
+    from mailsync_syncjob.resume import Decision, Done
 
 __all__ = ["Ledger"]
 

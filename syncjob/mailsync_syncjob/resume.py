@@ -24,38 +24,19 @@ from mailsync_api.state import FolderNumbers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from mailsync_syncjob.imap.survey import Standing
+
 __all__ = [
     "Decision",
     "Done",
     "Full",
     "NewOnly",
-    "Standing",
+    "Sight",
     "Unchanged",
     "decide",
     "new_numbers",
     "only_new",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A folder's numbers at one moment; None where the server does not tell."""
-
-    messages: int | None = None
-    uid_next: int | None = None
-    uid_validity: int | None = None
-    highest_mod_seq: int | None = None
-
-    @property
-    def odd(self) -> str | None:
-        """Why nothing can be concluded from it; None if that is not so."""
-        if not self.uid_validity or self.messages is None:
-            return "no UIDVALIDITY or MESSAGES"
-        if self.uid_next is None or self.uid_next <= self.messages:
-            return "no UIDNEXT that can be right"  # each message has a UID of its own below it
-        if not self.highest_mod_seq:
-            return "no HIGHESTMODSEQ"
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,36 +84,35 @@ def decide(
         return Full("no numbers of a complete pass")
     if source is None or destination is None:
         return Full("a side does not tell its numbers")
-    before, there = _standings(numbers)
     doubt = next(_doubts(numbers, source, destination), None)
     if doubt is not None:
         return Full(doubt)
-    if destination != there:
-        return Full("the destination has changed")
-    if source == before:
+    if _plain(source) == numbers[:4]:
         return Unchanged(numbers)
-    doubt = next(_doubts_of_growth(numbers, before, source), None)
+    doubt = next(_doubts_of_growth(numbers, source), None)
     return NewOnly(numbers) if doubt is None else Full(doubt)
 
 
 def _doubts(numbers: FolderNumbers, source: Standing, destination: Standing) -> Iterator[str]:
-    """Yield why nothing can be concluded."""
-    for now in (source, destination):
-        if now.odd:
-            yield now.odd
-    if any(before.odd for before in _standings(numbers)):
+    """Yield why the folder must be compared whatever happened at the source."""
+    for now in (_plain(source), _plain(destination)):
+        if odd := _odd(now):
+            yield odd
+    there = numbers[4:8]
+    wrong = _odd(numbers[:4]) or _odd(there)
+    if wrong or numbers.destination_messages < numbers.source_messages:
         yield "the state's numbers cannot be right"
-    if numbers.destination_messages < numbers.source_messages:
-        yield "the state's numbers cannot be right"
+    if _plain(destination) != there:
+        yield "the destination has changed"
 
 
-def _doubts_of_growth(numbers: FolderNumbers, before: Standing, now: Standing) -> Iterator[str]:
+def _doubts_of_growth(numbers: FolderNumbers, now: Standing) -> Iterator[str]:
     """Yield what else than new messages the source's numbers may tell of."""
-    if now.uid_validity != before.uid_validity:
+    if now.uid_validity != numbers.source_uid_validity:
         yield "UIDVALIDITY of the source has changed"
-    more = _difference(now.messages, before.messages)
-    uids = _difference(now.uid_next, before.uid_next)
-    changes = _difference(now.highest_mod_seq, before.highest_mod_seq)
+    more = now.messages - numbers.source_messages
+    uids = (now.uid_next or 0) - numbers.source_uid_next
+    changes = (now.highest_mod_seq or 0) - numbers.source_mod_seq
     if changes < 0 or uids < 0:
         yield "numbers of the source go backwards"
     if more < 0 or uids < more:
@@ -149,7 +129,7 @@ def _doubts_of_growth(numbers: FolderNumbers, before: Standing, now: Standing) -
 def only_new(
     numbers: FolderNumbers,
     *,
-    exists: int,
+    source: Standing,
     uids: Sequence[int],
     flags_changed: bool,
     destination: Standing,
@@ -158,31 +138,50 @@ def only_new(
 
     Parameters
     ----------
-    exists
-        How many messages the source has, from the opening.
+    source, destination
+        How they stand, from the opening.
     uids
         Of its messages from the one numbered ``numbers.source_messages`` on (from the first, if
         there were none): the last that was there before, and all after it.
     flags_changed
         Whether flags of those that were there before have changed since.
-    destination
-        How it stands, from the opening.
     """
-    before = numbers.source_messages
-    if exists < before or len(uids) != exists - max(before - 1, 0):
-        return "messages of the source are gone"
+    return next(_doubts_of_new(numbers, source, uids, destination), None) or (
+        "flags at the source have changed" if flags_changed else None
+    )
+
+
+def _doubts_of_new(
+    numbers: FolderNumbers, source: Standing, uids: Sequence[int], destination: Standing
+) -> Iterator[str]:
+    before, now = numbers.source_messages, source.messages
+    if source.uid_validity != numbers.source_uid_validity:
+        yield "UIDVALIDITY of the source has changed"
+    if now < before or len(uids) != now - max(before - 1, 0):
+        yield "messages of the source are gone"
     # Numbers follow UIDs (RFC 9051 section 2.3.1.2). With the old ones before this border and the
     # new ones behind it there are as many old ones as there were, so that none of them is gone.
-    new = uids[1:] if before else uids
-    if before and uids[0] >= numbers.source_uid_next:
-        return "messages of the source are gone"
+    old, new = (uids[:1], uids[1:]) if before else ((), uids)
+    if any(uid >= numbers.source_uid_next for uid in old):
+        yield "messages of the source are gone"
     if any(uid < numbers.source_uid_next for uid in new):
-        return "messages of the source are gone or out of order"
-    if flags_changed:
-        return "flags at the source have changed"
-    if destination != _standings(numbers)[1]:
-        return "the destination has changed"
-    return None
+        yield "messages of the source are gone or out of order"
+    if _plain(destination) != numbers[4:8]:
+        yield "the destination has changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How both sides stood when their messages were listed."""
+
+    source: Standing
+    """Before the list that the rest was done by."""
+    listed: int
+    """How many messages that list had."""
+    last_uid: int
+    """The highest UID in it; 0 for none."""
+    destination: Standing | None
+    """Before the first list; None for a folder that did not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,49 +211,42 @@ def new_numbers(done: Done, after: Standing) -> FolderNumbers | None:
         How the destination stands after the pass: it must have moved by exactly what was stored.
         Numbers read earlier than anything in between are good too: the next run finds them changed.
     """
-    here, there = done.source, done.destination
-    if here.odd or there.odd or after.odd:
+    here, there, moved = _plain(done.source), _plain(done.destination), _plain(after)
+    if _odd(here) or _odd(there) or _odd(moved):
         return None
-    stored = (
-        _difference(after.messages, there.messages),
-        _difference(after.uid_next, there.uid_next),
+    validity, uids, messages, changes = (
+        now - before for now, before in zip(moved, there, strict=True)
     )
     certain = (
         # The list shows what was there at these numbers: nothing is missing, nothing came later.
-        done.listed == here.messages
-        and done.last_uid < (here.uid_next or 0)
-        and after.uid_validity == there.uid_validity
-        and stored == (done.copied, done.copied)
-        and _difference(after.highest_mod_seq, there.highest_mod_seq) >= 0
-        and _difference(after.messages, done.listed) >= 0
+        done.listed == done.source.messages
+        and done.last_uid < here[1]
+        and not validity
+        and uids == messages == done.copied
+        and changes >= 0
+        and after.messages >= done.listed
     )
-    return FolderNumbers(*_plain(here), *_plain(after), done.size) if certain else None
+    return FolderNumbers(*here, *moved, done.size) if certain else None
 
 
-def _plain(standing: Standing) -> tuple[int, int, int, int]:
+_Plain: TypeAlias = "tuple[int, int, int, int]"
+"""UIDVALIDITY, UIDNEXT, MESSAGES and HIGHESTMODSEQ; 0 for what a server does not tell."""
+
+
+def _plain(standing: Standing) -> _Plain:
     return (
         standing.uid_validity or 0,
         standing.uid_next or 0,
-        standing.messages or 0,
+        standing.messages,
         standing.highest_mod_seq or 0,
     )
 
 
-def _standings(numbers: FolderNumbers) -> tuple[Standing, Standing]:
-    here = Standing(
-        uid_validity=numbers.source_uid_validity,
-        uid_next=numbers.source_uid_next,
-        messages=numbers.source_messages,
-        highest_mod_seq=numbers.source_mod_seq,
-    )
-    there = Standing(
-        uid_validity=numbers.destination_uid_validity,
-        uid_next=numbers.destination_uid_next,
-        messages=numbers.destination_messages,
-        highest_mod_seq=numbers.destination_mod_seq,
-    )
-    return here, there
-
-
-def _difference(now: int | None, before: int | None) -> int:
-    return (now or 0) - (before or 0)
+def _odd(plain: Sequence[int]) -> str | None:
+    """Return why nothing can be concluded from numbers; None if that is not so."""
+    uid_validity, uid_next, messages, mod_seq = plain
+    if not uid_validity:
+        return "no UIDVALIDITY"
+    if uid_next <= messages:
+        return "no UIDNEXT that can be right"  # each message has a UID of its own below it
+    return None if mod_seq else "no HIGHESTMODSEQ"

@@ -25,6 +25,7 @@ from mailsync_syncjob.manner import Manner
 from mailsync_syncjob.output import OneAtATime
 from mailsync_syncjob.pace import Pacer
 from mailsync_syncjob.plan import make_plan
+from mailsync_syncjob.resuming import Resuming
 from mailsync_syncjob.sharing import Shares
 from mailsync_syncjob.throttle import BackOff
 from mailsync_syncjob.tracker import FolderFigures, Tracker
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mailsync_api.job import JobInput
     from mailsync_api.report import Strategy, Verdict
     from mailsync_syncjob.deadline import Clock, Stop
+    from mailsync_syncjob.ledger import Ledger
     from mailsync_syncjob.links import Pair
     from mailsync_syncjob.output import Output
     from mailsync_syncjob.plan import Task
@@ -47,6 +49,10 @@ class Run:
     ----------
     shares
         What pays for more connections than one to each side.
+    ledger
+        The resume state, which is brought up to date; None to do without.
+    tells_state
+        Whether the report has it.
 
     Attributes
     ----------
@@ -64,6 +70,8 @@ class Run:
         stop: Stop,
         patience: Patience | None = None,
         shares: Shares | None = None,
+        ledger: Ledger | None = None,
+        tells_state: bool = False,
     ) -> None:
         self._job = job
         self._output = OneAtATime(output)
@@ -75,6 +83,8 @@ class Run:
         self._pacer = Pacer(job.pace, clock=clock)
         self._shares = shares or Shares()
         self._crew: Crew | None = None
+        self._resuming = Resuming(ledger, output=self._output, clock=clock, dry_run=self.dry_run)
+        self._tells_state = tells_state
         self.tracker = Tracker(clock, self._output, pacer=self._pacer)
         self._back_off = BackOff(self._pacer, progress=lambda: self.tracker.dealt_with)
 
@@ -102,6 +112,7 @@ class Run:
             skipped=self.tracker.skipped(),
             limits=self._pacer.report(),
             waits=self._back_off.report(),
+            state=self._resuming.state() if self._tells_state else None,
         )
         self._output.report(report)
         return report
@@ -135,6 +146,7 @@ class Run:
             tracker=self.tracker,
             pacer=self._pacer,
             manner=self._manner,
+            resuming=self._resuming,
             output=self._output,
             stop=self._stop,
             dry_run=self.dry_run,
@@ -151,6 +163,7 @@ class Run:
             stop=self._stop,
         )
         self._crew.run(pair)
+        self._resuming.complete()
 
     # --- the plan
 

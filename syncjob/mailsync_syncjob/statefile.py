@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mailsync_api.state import FolderNumbers
     from mailsync_syncjob.output import Output
 
-__all__ = ["read_ledger", "write_state"]
+__all__ = ["kept_state", "read_ledger", "write_state"]
 
 
 def read_ledger(path: Path, job: JobInput, *, output: Output) -> Ledger:
@@ -37,6 +37,16 @@ def read_ledger(path: Path, job: JobInput, *, output: Output) -> Ledger:
     except StateUnusableError as error:
         _say_unused(output, path, str(error))
     return Ledger(subject, folders)
+
+
+def kept_state(path: Path) -> str | None:
+    """Return what a file holds, for a run that cannot use it but has to pass it on."""
+    try:
+        with path.open(encoding="ascii") as file:
+            text = file.read(STATE_BYTES + 1)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if len(text) <= STATE_BYTES else None
 
 
 def _say_unused(output: Output, path: Path, why: str) -> None:

@@ -16,8 +16,10 @@ from mailsync_syncjob.pace import Pacer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mailsync_api.state import FolderNumbers
     from mailsync_syncjob.deadline import Clock
     from mailsync_syncjob.output import Output
+    from mailsync_syncjob.resume import Sight
 
 __all__ = ["MOST_LISTED", "UNNAMED", "FolderFigures", "Tracker"]
 
@@ -59,6 +61,8 @@ class FolderFigures:
     """How often the connection broke while a message was stored alone, by UID."""
     hung_up_on: int = 0
     """How many messages in a row were skipped because it broke at them."""
+    sight: Sight | None = None
+    """How both sides stood when they were compared."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
     """Held to change any of it: several workers may be at the folder."""
 
@@ -76,6 +80,16 @@ class FolderFigures:
         else:
             self.copied = max(matched - self.present, 0)
             self.copied_bytes = max(matched_bytes - self.present_bytes, 0)
+
+    def unchanged(self, numbers: FolderNumbers) -> None:
+        """Take it that nothing has changed since the folder was complete, at these numbers."""
+        self.compared(
+            messages=numbers.source_messages,
+            bytes_total=numbers.size,
+            matched=numbers.source_messages,
+            matched_bytes=numbers.size,
+            extra=numbers.destination_messages - numbers.source_messages,
+        )
 
     @property
     def skipped_count(self) -> int:

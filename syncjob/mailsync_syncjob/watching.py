@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Final
 from mailsync_api.report import SkippedMessage
 from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
 from mailsync_syncjob.listing import Selection
+from mailsync_syncjob.resume import Sight
 from mailsync_syncjob.texts import sanitise
 from mailsync_syncjob.tracker import MOST_LISTED, UNNAMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mailsync_api.state import FolderNumbers
     from mailsync_syncjob.compare import Comparison, Item
     from mailsync_syncjob.errors import EngineError
     from mailsync_syncjob.imap.session import Session
+    from mailsync_syncjob.imap.survey import Standing
     from mailsync_syncjob.listing import Listing
     from mailsync_syncjob.tracker import FolderFigures, Tracker
 
@@ -64,6 +67,29 @@ class FolderWatch:
                 extra=comparison.extra,
             )
         self._tracker.tick()
+
+    def found_new(self, new: Listing, numbers: FolderNumbers) -> None:
+        """Take the new messages of a folder that is otherwise as it was at these numbers."""
+        size = Selection(new).total_bytes
+        with self._figures.lock:
+            self._figures.compared(
+                messages=numbers.source_messages + len(new),
+                bytes_total=numbers.size + size,
+                matched=numbers.source_messages,
+                matched_bytes=numbers.size,
+                extra=0,
+            )
+        self._tracker.tick()
+
+    def saw(
+        self, source: Standing, *, listed: int, last_uid: int, destination: Standing | None
+    ) -> None:
+        """Take how both sides stood before they were listed."""
+        with self._figures.lock:
+            # What was copied is counted since the first comparison.
+            first = self._figures.sight
+            there = first.destination if first is not None else destination
+            self._figures.sight = Sight(source, listed, last_uid, there)
 
     def unlisted(self, count: int) -> None:
         """Take note that the source does not list so many of its messages."""

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.checker import compare_mailboxes, count_messages
-from tests.support.kube import condition, reason
+from tests.support.kube import KubeObject, condition, reason
 from tests.support.mailbox import generate, load, plain_message
 from tests.support.release import Release
 from tests.support.stage import USER, Stage, stage
@@ -95,33 +95,50 @@ def test_the_full_report_is_kept(scene: Stage) -> None:
     assert sum(folder["messages"] for folder in report["folders"]) == messages_at_the_source(scene)
 
 
-def test_the_manual_trigger_copies_nothing_again(scene: Stage) -> None:
-    scene.kube.patch("mailsync", "alice", {"spec": {"trigger": {"manual": "once more"}}})
+def triggered(scene: Stage, token: str) -> tuple[KubeObject, str]:
+    """Start a run and return it when it is over, with what it said of the state it was given."""
+    scene.kube.patch("mailsync", "alice", {"spec": {"trigger": {"manual": token}}})
     done = scene.kube.wait(
         "mailsync",
         "alice",
-        lambda obj: obj["status"].get("lastManualSync") == "once more",
+        lambda obj: obj["status"].get("lastManualSync") == token,
         what="the trigger answered",
         seconds=120,
     )
-    run = done["status"]["lastRun"]
+    run: KubeObject = done["status"]["lastRun"]
+    lines = scene.kube.logs(f"job/{run['jobName']}").splitlines()
+    [said] = [line for line in lines if "resume state:" in line]
+    return run, str(json.loads(said)["message"])
+
+
+def test_the_manual_trigger_copies_nothing_again(scene: Stage) -> None:
+    run, said = triggered(scene, "once more")
     assert (run["type"], run["messagesCopied"]) == ("Delta", 0)
     assert run["messagesAlreadyPresent"] == messages_at_the_source(scene)
+    assert differences(scene) == []
+    # What the run before left behind: no folder needed to be opened.
+    assert "0 with new messages only, 0 compared in full" in said
+
+
+def test_without_what_a_run_left_behind_everything_is_compared(scene: Stage) -> None:
+    obj = scene.kube.get("mailsync", "alice")
+    assert obj is not None
+    scene.kube.delete("configmap", obj["status"]["reportName"])
+    run, said = triggered(scene, "all of it")
+    assert (run["messagesCopied"], run["messagesAlreadyPresent"]) == (
+        0,
+        messages_at_the_source(scene),
+    )
+    assert "0 folders unchanged" in said
     assert differences(scene) == []
 
 
 def test_only_new_mail_is_copied(scene: Stage) -> None:
     with scene.source.login(USER) as session:
         load(session, [plain_message(number) for number in range(900_000, 900_003)])
-    scene.kube.patch("mailsync", "alice", {"spec": {"trigger": {"manual": "new mail"}}})
-    done = scene.kube.wait(
-        "mailsync",
-        "alice",
-        lambda obj: obj["status"].get("lastManualSync") == "new mail",
-        what="the trigger answered",
-        seconds=120,
-    )
-    assert done["status"]["lastRun"]["messagesCopied"] == 3
+    run, said = triggered(scene, "new mail")
+    assert run["messagesCopied"] == 3
+    assert "1 with new messages only, 0 compared in full" in said
     assert differences(scene) == []
 
 
@@ -137,8 +154,8 @@ def test_events_tell_the_story(scene: Stage) -> None:
     events = scene.kube.events("MailSync", "alice")
     reasons = {event["reason"] for event in events}
     assert {"RunStarted", "RunSucceeded"} <= reasons
-    # On transitions only: four runs, each with a start and an end, equal ones counted together.
-    assert sum(int(event.get("count") or 1) for event in events) == 8
+    # On transitions only: five runs, each with a start and an end, equal ones counted together.
+    assert sum(int(event.get("count") or 1) for event in events) == 10
 
 
 def test_the_metrics_agree_with_the_status(release: Release, scene: Stage) -> None:

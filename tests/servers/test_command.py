@@ -77,6 +77,30 @@ def test_one_file_is_all_it_takes(pair: Pair, tmp_path: Path) -> None:
         assert word not in first.stdout + first.stderr + again.stdout + again.stderr
 
 
+def test_a_file_remembers_how_folders_stood(pair: Pair, tmp_path: Path) -> None:
+    with pair.source() as session:
+        load(session, [plain_message(number) for number in range(10)])
+    path, state = tmp_path / "alice.yaml", tmp_path / "state.json"
+    path.write_text(_manifest(pair))
+    for copied, unchanged in ((10, 0), (0, 1)):
+        result = _run(path, "--state", str(state), "-o", "json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert f"resume state: {unchanged} folders unchanged" in result.stdout
+        report = json.loads(result.stdout.splitlines()[-1])["report"]
+        assert report["verdict"]["totals"]["copied"] == copied
+        # It is in the file, not in what people read.
+        assert "state" not in report
+    state.write_bytes(state.read_bytes()[:100])
+    before = state.read_bytes()
+    result = _run(path, "--state", str(state), "--dry-run", "-o", "json")
+    assert f"the resume state in {state} is not used (it is not JSON)" in result.stdout
+    assert state.read_bytes() == before
+    folder = tmp_path / "states"
+    folder.mkdir()
+    assert _run(path, "--state", str(folder)).returncode == 0
+    assert [file.name for file in folder.iterdir()] == ["default_alice.json"]
+
+
 _MEASURED = """
 import re, runpy, sys
 try:

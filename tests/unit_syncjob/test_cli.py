@@ -152,6 +152,16 @@ def test_people_get_a_summary(tmp_path: Path) -> None:
     assert "1 messages copied" in result.stdout
 
 
+def test_a_place_for_the_state_that_cannot_be_is_said_before_the_run(tmp_path: Path) -> None:
+    path = _file(tmp_path, [_between("a", 1, 2), _between("b", 1, 2), *_secrets()])
+    several = _mailsync("run", "-f", path, "--state", str(tmp_path / "state"))
+    assert several.returncode == 64
+    assert "a file is for one MailSync and there are 2" in several.stderr
+    nowhere = _mailsync("run", "-f", path, "--state", str(tmp_path / "no" / "state"))
+    assert nowhere.returncode == 64
+    assert "there is no directory" in nowhere.stderr
+
+
 def test_unknown_kinds_are_named(tmp_path: Path) -> None:
     other = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x"}}
     with serve(TinyServer()) as a, serve(TinyServer()) as b:

@@ -10,12 +10,12 @@ import pytest
 from mailsync_api.job import JobInput, job_input
 from mailsync_api.spec import Accounts
 from mailsync_api.state import FolderNumbers
+from mailsync_syncjob.imap.survey import Standing
 from mailsync_syncjob.ledger import Ledger
 from mailsync_syncjob.resume import (
     Done,
     Full,
     NewOnly,
-    Standing,
     Unchanged,
     decide,
     new_numbers,
@@ -50,8 +50,7 @@ FULL: dict[str, tuple[FolderNumbers | None, Standing | None, Standing | None]] =
     "a side does not tell": (NUMBERS, HERE, None),
     "no HIGHESTMODSEQ": (NUMBERS, replace(HERE, highest_mod_seq=None), THERE),
     "no HIGHESTMOD": (NUMBERS, HERE, replace(THERE, highest_mod_seq=0)),
-    "no UIDVALIDITY or": (NUMBERS, replace(HERE, uid_validity=None), THERE),
-    "or MESSAGES": (NUMBERS, HERE, replace(THERE, messages=None)),
+    "no UIDVALIDITY": (NUMBERS, replace(HERE, uid_validity=None), THERE),
     "no UIDNEXT": (NUMBERS, replace(HERE, uid_next=None), THERE),
     "UIDNEXT that can be right": (NUMBERS, HERE, replace(THERE, uid_next=10)),
     "UIDVALIDITY of the source": (NUMBERS, replace(GROWN, uid_validity=9), THERE),
@@ -86,12 +85,17 @@ def confirmed(
     *,
     numbers: FolderNumbers = NUMBERS,
     exists: int = 12,
+    uid_validity: int = 7,
     uids: tuple[int, ...] = (11, 12, 13),
     flags_changed: bool = False,
     destination: Standing = THERE,
 ) -> str | None:
     return only_new(
-        numbers, exists=exists, uids=uids, flags_changed=flags_changed, destination=destination
+        numbers,
+        source=replace(HERE, messages=exists, uid_validity=uid_validity),
+        uids=uids,
+        flags_changed=flags_changed,
+        destination=destination,
     )
 
 
@@ -112,6 +116,7 @@ def test_the_border_between_old_and_new_confirms_that_no_old_one_is_gone() -> No
         (confirmed(exists=12, uids=(10, 11, 13)), "gone"),
         (confirmed(numbers=NUMBERS._replace(source_messages=0), exists=1, uids=(11,)), "gone"),
         (confirmed(flags_changed=True), "flags"),
+        (confirmed(uid_validity=9), "UIDVALIDITY"),
         (confirmed(destination=replace(THERE, uid_next=16, messages=11)), "destination"),
     ],
 )
@@ -141,7 +146,7 @@ def test_a_pass_that_left_nothing_out_gives_the_numbers() -> None:
         (COPIED, replace(THERE, uid_next=16)),  # somebody delivered, and another deleted
         (COPIED, replace(THERE, messages=11, uid_next=16)),
         (replace(COPIED, copied=2), THERE),
-        (replace(DONE, destination=Standing()), THERE),
+        (replace(DONE, destination=Standing(messages=10)), THERE),
         (DONE, replace(THERE, highest_mod_seq=119)),
     ],
 )

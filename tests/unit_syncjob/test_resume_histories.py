@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from typing_extensions import override
 
 from mailsync_api.state import StateUnusableError, parse_state, state_text
+from mailsync_syncjob.imap.survey import Standing
 from mailsync_syncjob.ledger import Ledger
-from mailsync_syncjob.resume import Done, NewOnly, Standing, Unchanged, only_new
+from mailsync_syncjob.resume import Done, NewOnly, Unchanged, only_new
 
 SUBJECT = "5a" * 16
 FOREIGN = "c3" * 16
@@ -131,7 +132,7 @@ class Run:
         ]
         doubt = only_new(
             numbers,
-            exists=len(uids),
+            source=here,
             uids=uids[max(before - 1, 0) :],
             flags_changed=any(changed),
             destination=there,

@@ -35,6 +35,8 @@ _WITH_HEADERS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FI
 _WINDOW: Final = 1000
 # A window's headers are not held. Those of mail to thousands of people take 100 KB each.
 _MOST_OF_WINDOW: Final = max(MAX_LONG_ANSWER, _WINDOW << 18)
+_CHANGES: Final = 50_000
+"""Of so many messages at a time it is asked what has changed, which is little as a rule."""
 _CHUNK: Final = 1 << 16
 _BODY_LITERAL: Final = re.compile(rb"BODY\[(?:HEADER)?\] ~?\{\d+\+?\}$", re.IGNORECASE)
 _EXPUNGE: Final = re.compile(rb"\d+ EXPUNGE$", re.IGNORECASE)
@@ -140,12 +142,32 @@ class Reader:
         """
         return self._windows(count, _WITH_HEADERS)
 
-    def brief(self, count: int) -> Iterator[list[Metadata]]:
-        """Yield metadata without headers: for a folder whose copies cannot exist yet."""
-        return self._windows(count, _BRIEF)
+    def brief(self, count: int, *, start: int = 1) -> Iterator[list[Metadata]]:
+        """Yield metadata without headers: for messages whose copies cannot exist yet."""
+        return self._windows(count, _BRIEF, start=start)
 
-    def _windows(self, count: int, wanted: bytes) -> Iterator[list[Metadata]]:
-        for first in range(1, count + 1, _WINDOW):
+    def changed(self, count: int, *, since: int) -> bool:
+        """Whether flags of messages 1 to ``count`` have changed since a modification sequence.
+
+        Raises
+        ------
+        CommandRefusedError
+            The server does not know them after all.
+        FolderChanged
+            Message numbers shifted; start again.
+        """
+        wanted = b"(UID FLAGS) (CHANGEDSINCE %d)" % since  # RFC 7162 section 3.1.4.1
+        for first in range(1, count + 1, _CHANGES):
+            last = min(first + _CHANGES - 1, count)
+            answers = self._listing(
+                b"FETCH", b"%d:%d" % (first, last), wanted, at_most=MAX_LONG_ANSWER
+            )
+            if any(first <= number <= last for number in answers):
+                return True
+        return False
+
+    def _windows(self, count: int, wanted: bytes, *, start: int = 1) -> Iterator[list[Metadata]]:
+        for first in range(start, count + 1, _WINDOW):
             window = _window(first, count)
             asked = self._ask(_window_command(window, wanted))
             if window.stop <= count:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mailsync_syncjob.errors import CommandRefusedError
 from mailsync_syncjob.imap.parse import parse_values
+from mailsync_syncjob.imap.survey import Standing
 
 if TYPE_CHECKING:
     from mailsync_syncjob.imap.channel import Channel, Outcome
@@ -16,6 +17,7 @@ __all__ = ["OpenFolder", "read_opened"]
 
 # Longer than other codes may be: there is room for as many keywords as a server has.
 _PERMANENT: Final = re.compile(rb"OK \[PERMANENTFLAGS (\(.*\))\]", re.IGNORECASE)
+_NUMBERS: Final = frozenset({"UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,18 @@ class OpenFolder:
     uid_validity: int
     permanent_flags: tuple[bytes, ...] | None
     """None where the server does not say, which allows everything (RFC 9051 section 7.1)."""
+    uid_next: int | None = None
+    highest_mod_seq: int | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """How it stood when it was opened."""
+        return Standing(
+            messages=self.exists,
+            uid_next=self.uid_next,
+            uid_validity=self.uid_validity,
+            highest_mod_seq=self.highest_mod_seq,
+        )
 
 
 def read_opened(channel: Channel, outcome: Outcome, *, read_only: bool) -> OpenFolder:
@@ -43,7 +57,7 @@ def read_opened(channel: Channel, outcome: Outcome, *, read_only: bool) -> OpenF
             "SELECT", side=channel.side, code="READ-ONLY", text="the folder is read-only"
         )
     exists: int | None = None
-    uid_validity = 0
+    numbers: dict[str, int] = {}
     permanent: tuple[bytes, ...] | None = None
     for response in outcome.untagged:
         first, _, rest = response.text.partition(b" ")
@@ -53,12 +67,18 @@ def read_opened(channel: Channel, outcome: Outcome, *, read_only: bool) -> OpenF
             permanent = _flags(channel, found[1])
         else:
             _, status = channel.status(response.text)
-            if status.code == "UIDVALIDITY" and status.arguments.isdigit():
-                uid_validity = int(status.arguments[:20])
+            if status.code in _NUMBERS and status.arguments.isdigit():
+                numbers[status.code] = int(status.arguments[:20])
     if exists is None:
         # Taken for an empty folder, it would be filled a second time.
         raise channel.violation("no number of messages for a folder that it opened")
-    return OpenFolder(exists, uid_validity, permanent)
+    return OpenFolder(
+        exists,
+        numbers.get("UIDVALIDITY", 0),
+        permanent,
+        numbers.get("UIDNEXT"),
+        numbers.get("HIGHESTMODSEQ"),
+    )
 
 
 def _flags(channel: Channel, text: bytes) -> tuple[bytes, ...]:
