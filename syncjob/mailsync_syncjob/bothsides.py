@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mailsync_syncjob.compare import Comparison, compare, look_alikes
 from mailsync_syncjob.errors import CommandRefusedError, ProtocolError
 from mailsync_syncjob.flags import FlagRules
-from mailsync_syncjob.identity import identify_bare
+from mailsync_syncjob.identity import UNKNOWN, identify_bare
 from mailsync_syncjob.imap.fetch import FolderChanged
 from mailsync_syncjob.listing import BODY_DIGEST_BYTES, Listing, Selection
 from mailsync_syncjob.pace import Pacer

@@ -58,4 +58,4 @@ def test_a_mailbox_arrives_compressed_the_same_with_fewer_bytes(
         assert result.said.count("what is said is compressed") == 2
         assert not compare_mailboxes(*sessions)
     # This mail is easy to compress.
-    assert sum(line.bytes for line in lines) < _LARGE / 2
+    assert sum(line.carried for line in lines) < _LARGE / 2

@@ -30,7 +30,7 @@ class Line:
         How many were made.
     cuts
         How many of them were cut because their time was over.
-    bytes
+    carried
         How many went through, in both directions.
     """
 
@@ -38,7 +38,7 @@ class Line:
     port: int
     connections: int = 0
     cuts: int = 0
-    bytes: int = 0
+    carried: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     said: list[tuple[float, int, bytes]] = field(default_factory=list)
     """What clients said: when (``time.monotonic``), on which connection, and what."""
@@ -88,7 +88,7 @@ def run_line(
                         return
                     (client if sock is server else server).sendall(data)
                     with line.lock:
-                        line.bytes += len(data)
+                        line.carried += len(data)
                     if sock is server:
                         due = max(due, now) + len(data) / bytes_per_second
 

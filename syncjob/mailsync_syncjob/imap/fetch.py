@@ -159,9 +159,7 @@ class Reader:
         wanted = b"(UID FLAGS) (CHANGEDSINCE %d)" % since  # RFC 7162 section 3.1.4.1
         for first in range(1, count + 1, _CHANGES):
             last = min(first + _CHANGES - 1, count)
-            answers = self._listing(
-                b"FETCH", b"%d:%d" % (first, last), wanted, at_most=MAX_LONG_ANSWER
-            )
+            answers = self._listing(b"FETCH", b"%d:%d" % (first, last), wanted)
             if any(first <= number <= last for number in answers):
                 return True
         return False
