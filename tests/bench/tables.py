@@ -38,7 +38,8 @@ def table(variant: Variant, figures: Sequence[Figures], *, runs: int) -> str:
     ]
     start = next((one for one in figures if not one.copies), None)
     if start is not None:
-        lines += ["", _above(start, ours)]
+        own = (one for one in figures if one.name.startswith(ours.name.partition(",")[0]))
+        lines += ["", "Above start-up alone:", "", *(_above(start, one) for one in own)]
     return "\n".join(lines)
 
 
@@ -102,7 +103,7 @@ def _above(start: Figures, ours: Figures) -> str:
         words.append(f"again {statistics.median(ours.again) - seconds:.2f} s")
     memory = statistics.median(ours.memory) - statistics.median(start.memory)
     words.append(f"memory {memory:.0f} MiB")
-    return f"Above start-up alone, {ours.name}: {', '.join(words)}."
+    return f"- {ours.name}: {', '.join(words)}"
 
 
 def machine() -> str:

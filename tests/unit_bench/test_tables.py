@@ -21,7 +21,7 @@ def test_a_table_compares_medians_with_the_first_that_copies() -> None:
     assert "| start-up alone | 0.50 |  | 0.30 |  |  | 40 |  |" in text
     assert "| ours | 2.00 | 1.00 | 0.70 | 1.00 | 1.00 | 60 | yes |" in text
     assert "| another (1 run) | 20.00 | 10.00 | 9.00 |  |  | 189 | no: 1 missing |" in text
-    assert text.endswith("ours: first copy 1.50 s, again 0.50 s, memory 20 MiB.")
+    assert text.endswith("- ours: first copy 1.50 s, again 0.50 s, memory 20 MiB")
 
 
 def test_a_summary_has_the_ratios_of_all_variants() -> None:
