@@ -11,7 +11,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailsync_syncjob.batching import fetch_batches
-from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, UnreachableError
+from mailsync_syncjob.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    FolderGoneError,
+    UnreachableError,
+)
 from mailsync_syncjob.flags import is_keyword
 from mailsync_syncjob.imap.syntax import date_time
 from mailsync_syncjob.pace import Pacer
@@ -201,7 +206,17 @@ class SequentialCopier:
                 self._stop.pause(waits.pop(0))
 
     def _check_able(self, refusal: CommandRefusedError) -> None:
-        """Give up on a server that is temporarily unable to store anything."""
+        """Give up on a server that is temporarily unable to store anything.
+
+        With a bug of its own it may be only this session that is spoilt: Dovecot's are, whose
+        folder was deleted and made anew by somebody else.
+        """
+        if refusal.code == "SERVERBUG":
+            raise ConnectionLostError(
+                f"{refusal.side}: the server has an internal fault: {refusal.text}",
+                side=refusal.side,
+                said=True,
+            )
         self._unable = self._unable + 1 if refusal.temporary else 0
         if self._unable > _MOST_UNABLE:
             raise UnreachableError(
