@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mailsync_syncjob.batching import fetch_batches
 from mailsync_syncjob.errors import (
     CommandRefusedError,
+    ConnectionLostError,
     FolderGoneError,
     ThrottledError,
     UnreachableError,
@@ -252,7 +253,17 @@ class SequentialCopier:
         self._stop.pause(_WAITS[0])
 
     def _check_able(self, refusal: CommandRefusedError) -> None:
-        """Give up on a server that is temporarily unable to store anything."""
+        """Give up on a server that is temporarily unable to store anything.
+
+        With a bug of its own it may be only this session that is spoilt: Dovecot's are, whose
+        folder was deleted and made anew by somebody else.
+        """
+        if refusal.code == "SERVERBUG":
+            raise ConnectionLostError(
+                f"{refusal.side}: the server has an internal fault: {refusal.text}",
+                side=refusal.side,
+                said=True,
+            )
         self._unable = self._unable + 1 if refusal.temporary else 0
         if self._unable > _MOST_UNABLE:
             raise UnreachableError(

@@ -115,6 +115,7 @@ class FolderSteps:
             else:
                 self._conclude(work, step, means)
         except CommandRefusedError as error:
+            self._check_destination(work, error, means)
             if error.temporary and work.figures.unable < _MOST_UNABLE:
                 work.figures.unable += 1
                 raise ThrottledError(error.message, side=error.side) from None
@@ -185,6 +186,16 @@ class FolderSteps:
             f"{figures.skipped_count} skipped",
         )
         self._tracker.tick()
+
+    def _check_destination(
+        self, work: FolderWork, error: CommandRefusedError, means: Means
+    ) -> None:
+        """Raise ``FolderGoneError`` if the destination folder was deleted since it was listed."""
+        destination = means.pair.destination
+        raw = self._folders.look(work.task)
+        opening = error.side is destination.side and error.command != "CREATE"
+        if opening and raw is not None and not self._dry_run and not destination.lists(raw):
+            raise FolderGoneError(f"{error.message} (it was deleted)", side=error.side) from None
 
     def _give_up(self, work: FolderWork, error: CommandRefusedError, means: Means) -> None:
         """Report a folder that cannot be opened or created: all its messages are skipped."""

@@ -190,16 +190,12 @@ _CHANGES: Final = (
     Fault(
         "a folder is deleted and made anew while it is copied",
         beside(_STORES, acts.recreate("Work"), after=3),
-        ExitCode.UNREACHABLE,
-        Holds.PART,
         sides=_DESTINATION,
         own=Settings(mail_location="maildir"),
     ),
     Fault(
         "a folder is deleted while messages are copied to it",
         beside(_STORES, acts.burn("Work"), after=3),
-        ExitCode.SKIPPED_ITEMS,
-        Holds.PART,
         sides=_DESTINATION,
     ),
     Fault(
@@ -284,7 +280,7 @@ _LIMITS: Final = (
     Fault(
         "its disk is full after a few messages",
         acts.none,
-        ExitCode.UNREACHABLE,
+        ExitCode.CONNECTION_LOST,
         Holds.PART,
         sides=_DESTINATION,
         own=Settings(disk="400k"),

@@ -214,6 +214,13 @@ class Session:
                 raise
         return read_opened(self._channel, outcome, read_only=read_only)
 
+    def lists(self, raw: bytes) -> bool:
+        """Whether the server lists a folder of this name."""
+        with self._brief():
+            outcome = self._channel.run(b"LIST", b'""', astring(raw), command="LIST")
+        listed = [r.text.lower() for r in outcome.untagged if r.text[:5].upper() == b"LIST "]
+        return any(b"\\nonexistent" not in text and b"\\noselect" not in text for text in listed)
+
     def create(self, raw: bytes) -> None:
         """Create a folder.
 
