@@ -277,7 +277,7 @@ def test_who_uses_a_secret_is_kept_only_where_secrets_are_watched() -> None:
         registry = build_registry(Runtime(settings))
         return {str(handler.id) for handler in registry._indexing.get_all_handlers()}
 
-    usual = {"mailsyncs", "endpoints", "users", "jobs", "pods"}
+    usual = {"mailsyncs", "endpoints", "users", "jobs", "jobs_at", "pods"}
     assert indices(Settings(image="engine:1")) == usual
     assert indices(Settings(image="engine:1", watch_secrets=True)) == usual | {"secret_users"}
     alice, bob = mailsync_object("alice", uid="1"), mailsync_object("bob", uid="2")
