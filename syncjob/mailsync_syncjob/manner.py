@@ -91,6 +91,7 @@ class Manner:
         self._streams = True
         self._stored = 0
         self._faults = 0
+        self._hung_up = 0
 
     # --- literals
 
@@ -115,7 +116,7 @@ class Manner:
                 writer.trust()
         if first:
             self._say(side)
-        if first and self.canary is Canary.LOST:
+        if first and self.canary is Canary.LOST and self._hung_up < _MOST_FAULTS:
             raise ConnectionLostError(
                 f"{side}: the server announces {self._announced} and took the bytes of a harmless "
                 "test message for commands; this connection is given up",
@@ -125,7 +126,14 @@ class Manner:
     def _try(self, writer: Writer) -> Canary:
         if not writer.announced.any:
             return Canary.NOT_NEEDED
-        return Canary.KEPT if writer.keeps_framing() else Canary.LOST
+        if self._hung_up >= _MOST_FAULTS:
+            return Canary.LOST
+        try:
+            return Canary.KEPT if writer.keeps_framing() else Canary.LOST
+        except ConnectionLostError:
+            # Once it is the network; a server that always hangs up on it is not tried for ever.
+            self._hung_up += 1
+            raise
 
     # --- several APPENDs under way
 
@@ -200,9 +208,7 @@ class Manner:
 
     def into(self, strategy: Strategy) -> Strategy:
         """Return a run's strategy with what is known of how messages are stored."""
-        compression = {
-            f"{side}_compression": found for side, found in self._compression.items() if side
-        }
+        compression = {f"{side}_compression": found for side, found in self._compression.items()}
         if self.canary is None:
             return strategy.model_copy(update=compression)
         batches = self._batches and self.way is Way.MULTIAPPEND
@@ -239,7 +245,8 @@ class Manner:
                 self._log(
                     "warning",
                     f"{side}: the server announces {self._announced} and takes what is sent that "
-                    f"way for commands: storing {words}, and each literal is asked for",
+                    f"way for commands, or hangs up on it: storing {words}, and each literal is "
+                    "asked for",
                 )
             case _:
                 self._log("info", f"{side}: storing {words}; each literal is asked for")

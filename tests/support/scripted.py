@@ -248,7 +248,7 @@ class TinyServer:
         while True:
             tag, rest = peer.command()
             if _CANARY in rest:
-                peer.send(tag + b" NO [TRYCREATE] no such folder\r\n")
+                self.refused(peer, tag)
                 continue
             words = rest.upper().split(b" ")
             name = b" ".join(words[:2]) if words[0] == b"UID" else words[0]
@@ -257,6 +257,10 @@ class TinyServer:
                 peer.send(tag + b" BAD unknown\r\n")
             else:
                 answer(peer, tag, rest)
+
+    def refused(self, peer: Peer, tag: bytes) -> None:
+        """Answer an APPEND to a folder that does not exist."""
+        peer.send(tag + b" NO [TRYCREATE] no such folder\r\n")
 
     def _defaults(self) -> dict[bytes, Answer]:
         exists = b"%d EXISTS" % len(self.messages)

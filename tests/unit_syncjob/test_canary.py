@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
 
 from mailsync_api.endpoint import Side
 from mailsync_api.exitcodes import ExitCode
@@ -127,6 +128,27 @@ def test_a_folder_that_a_server_made_for_the_canary_is_deleted_and_no_other() ->
     assert kept
     (name,) = set(re.findall(rb'APPEND "(mailsync-canary-[0-9a-f]{16})"', said))
     assert re.findall(rb" DELETE (.*)\r\n", said) == [b'"%s"' % name]
+
+
+def test_a_server_that_hangs_up_on_it_gets_its_mail_all_the_same() -> None:
+    tried: list[bytes] = []
+
+    class Allergic(TinyServer):
+        """Hangs up on folders that it does not have."""
+
+        @override
+        def refused(self, peer: Peer, tag: bytes) -> None:
+            tried.append(tag)
+            peer.close()
+
+    destination = Allergic()
+    with both(destination=destination) as pair:
+        report, output = pair.run()
+    assert report.verdict.exit_code is ExitCode.DONE, output.logs
+    assert [body for _, body in destination.appended] == list(MAILS.values())
+    assert len(tried) == 2
+    assert report.verdict.strategy is not None
+    assert report.verdict.strategy.canary == "Lost"
 
 
 def test_a_connection_that_breaks_says_nothing_about_framing() -> None:
