@@ -18,7 +18,7 @@ from tests.support.checker import compare_mailboxes, read_mailbox
 from tests.support.dovecot import Dovecot, Settings, run_dovecot
 from tests.support.engine import Account, Engine, Result
 from tests.support.imap import quote, run
-from tests.support.mailbox import Message, load, plain_message
+from tests.support.mailbox import Message, generate, load, plain_message
 
 if TYPE_CHECKING:
     import imaplib
@@ -138,6 +138,17 @@ def test_nothing_new_is_known_from_one_answer_of_each_side(mailboxes: Mailboxes)
     assert again.report is not None
     assert without.report is not None
     assert again.report.folders == without.report.folders
+
+
+def test_what_several_connections_copied_is_known_too(mailboxes: Mailboxes) -> None:
+    mailboxes.deliver(*generate(count=400, large_bytes=50_000))
+    first = mailboxes.run()
+    assert first.verdict is not None
+    assert first.verdict.strategy is not None
+    assert first.verdict.strategy.destination_connections > 1
+    again = mailboxes.run()
+    assert "0 with new messages only, 0 compared in full" in again.stdout
+    assert _totals(again)["alreadyPresent"] == 430
 
 
 def test_new_mail_costs_only_itself(mailboxes: Mailboxes) -> None:

@@ -200,7 +200,8 @@ class Session:
         brief
             Whether that window is wanted without headers.
         """
-        commands = [Command.of(b"EXAMINE" if read_only else b"SELECT", astring(raw))]
+        opening = (b"EXAMINE" if read_only else b"SELECT", astring(raw), *self._also_changes)
+        commands = [Command.of(*opening)]
         if expected:
             commands.append(self.reader.first(expected, brief=brief))
         with self._brief():
@@ -213,6 +214,13 @@ class Session:
                 self.reader.forget()
                 raise
         return read_opened(self._channel, outcome, read_only=read_only)
+
+    @property
+    def _also_changes(self) -> tuple[bytes, ...]:
+        """What has the server tell HIGHESTMODSEQ; some do only in sessions that ask for it."""
+        # What is not known yet is not worth a wait.
+        announced = self._before if self._told is None else self._told
+        return () if {"CONDSTORE", "QRESYNC"}.isdisjoint(announced) else (b"(CONDSTORE)",)
 
     def lists(self, raw: bytes) -> bool:
         """Whether the server lists a folder of this name."""
