@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailsync_api.report import SkippedMessage
-from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError
+from mailsync_syncjob.errors import CommandRefusedError, FolderGoneError, ThrottledError
 from mailsync_syncjob.listing import Selection
 from mailsync_syncjob.resume import Sight
 from mailsync_syncjob.texts import sanitise
@@ -177,7 +177,8 @@ class FolderWatch:
             return
         with self._figures.lock:
             self._figures.doubted |= in_flight
-            if len(in_flight) != 1:
+            # A server that asks to wait has nothing against the message.
+            if len(in_flight) != 1 or isinstance(error, ThrottledError):
                 return
             (uid,) = in_flight
             self._figures.broke[uid] += 1
