@@ -324,13 +324,18 @@ class BothSides:
         listing = Listing()
         bare = array("I")
         read = session.reader.brief if brief else session.reader.metadata
+        last, ascending = 0, True
         for window in read(count):
             self._stop.check()
             for one in window:
+                ascending = ascending and one.uid > last
+                last = one.uid
                 if not brief and one.identity.bare:
                     bare.append(len(listing))
                 listing.add(one.uid, one.size, one.date, one.flags, one.identity)
             self._watch.tick()
+        if not ascending:
+            _check_uids(session, listing)
         for part in Selection(listing, bare).parts(_AT_A_TIME):
             places = dict(zip(part.uids(), part.places, strict=True))
             for header in session.reader.headers(list(places)):
@@ -348,6 +353,15 @@ class BothSides:
                 side=session.side,
             )
         self._watch.unlisted(exists - listed)
+
+
+def _check_uids(session: Session, listing: Listing) -> None:
+    """See to it that each message has a UID of its own: two of one UID would be taken for one."""
+    uids = set(Selection(listing).uids())
+    if 0 in uids or len(uids) != len(listing):
+        raise ProtocolError(
+            f"{session.side}: the server gave several messages one UID, or none", side=session.side
+        )
 
 
 def _note_digests(session: Session, items: Selection) -> None:

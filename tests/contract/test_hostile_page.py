@@ -17,6 +17,7 @@ from mailsync_syncjob.imap.channel import (
 from mailsync_syncjob.imap.session import HOLD_BYTES
 from mailsync_syncjob.imap.wire import MAX_LINE_BYTES
 from tests.support.hostile.case import Phase
+from tests.support.hostile.sources import sources_table
 from tests.support.hostile.table import CASES, table
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "hostile-servers.md").read_text(encoding="utf-8")
@@ -26,6 +27,11 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "hostile-servers.md").read_text(en
 def test_the_page_has_this_table(phase: Phase) -> None:
     section = _PAGE.partition(f"## {phase.value}\n")[2].partition("\n## ")[0]
     assert table(phase) in section
+
+
+def test_the_page_has_the_table_of_sources() -> None:
+    section = _PAGE.partition("## A source and a real destination\n")[2].partition("\n## ")[0]
+    assert sources_table() in section
 
 
 def test_every_case_is_in_a_table() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mailsync_api.endpoint import Side
 from tests.faults.table import FAULTS
 from tests.faults.trial import Trial, attempt
-from tests.support.dovecot import Dovecot, Settings, run_dovecot
+from tests.support.dovecot import REUSED, Dovecot, Settings, run_dovecot
 from tests.support.recorded import PASSWORD
 
 pytestmark = pytest.mark.faults
@@ -19,14 +19,12 @@ _AT_ONCE = 8
 _ROWS = [(fault, side) for fault in FAULTS for side in fault.sides]
 _USERS = [f"user{number}" for number in range(len(_ROWS))]
 _IDS = [f"{fault.name}, {side}" for fault, side in _ROWS]
-# Dovecot's processes serve more than one connection, so that hundreds cost little.
-_REUSED = "service imap-login {\n  service_count = 0\n}\nservice imap {\n  service_count = 0\n}"
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[dict[Side, Dovecot]]:
     users = dict.fromkeys(_USERS, PASSWORD)
-    settings = Settings(users=users, clear_text_logins=True, extra=_REUSED)
+    settings = Settings(users=users, clear_text_logins=True, extra=REUSED)
     with run_dovecot(settings) as source, run_dovecot(settings) as destination:
         yield {Side.SOURCE: source, Side.DESTINATION: destination}
 

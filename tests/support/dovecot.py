@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tests.support.certificates import KeyPair
 
-__all__ = ["HOST", "Dovecot", "Settings", "run_dovecot"]
+__all__ = ["HOST", "REUSED", "Dovecot", "Settings", "run_dovecot"]
 
 # Not 127.0.0.1, from which tests connect: Dovecot takes a connection from its own address for
 # secured, and would take passwords in clear text on it.
@@ -38,6 +38,10 @@ _CAPABILITIES: Final = (
     *("IMAP4rev1", "SASL-IR", "LITERAL+", "NAMESPACE", "UIDPLUS", "MULTIAPPEND", "CONDSTORE"),
     *("QRESYNC", "ESEARCH", "LIST-STATUS", "SPECIAL-USE", "UNSELECT", "CHILDREN", "MOVE"),
 )
+REUSED: Final = (
+    "service imap-login {\n  service_count = 0\n}\nservice imap {\n  service_count = 0\n}"
+)
+"""More configuration: processes serve more than one connection, so that thousands cost little."""
 _MAIL_USER: Final = "mail"  # Debian's; any that owns no files of value
 
 

@@ -25,7 +25,7 @@ from mailsync_syncjob.imap.survey import (
     standing_key,
     status_command,
 )
-from mailsync_syncjob.imap.syntax import astring, sequence_sets
+from mailsync_syncjob.imap.syntax import astring, quoted, sequence_sets
 from mailsync_syncjob.imap.ways import along
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ class Session:
 
     def standings(self, names: Sequence[bytes], *, sizes: bool) -> dict[bytes, Standing]:
         """Return how these folders stand, by raw name; those that it is refused for are missing."""
+        names = [raw for raw in names if quoted(raw) is not None]
         if not names:
             return {}
         items = Asking(self.capabilities, sizes).items
@@ -200,7 +201,7 @@ class Session:
         brief
             Whether that window is wanted without headers.
         """
-        opening = (b"EXAMINE" if read_only else b"SELECT", astring(raw), *self._also_changes)
+        opening = (b"EXAMINE" if read_only else b"SELECT", self._named(raw), *self._also_changes)
         commands = [Command.of(*opening)]
         if expected:
             commands.append(self.reader.first(expected, brief=brief))
@@ -238,12 +239,12 @@ class Session:
             With the code ALREADYEXISTS where the server says so.
         """
         with self._brief():
-            self._channel.run(b"CREATE", astring(raw), command="CREATE")
+            self._channel.run(b"CREATE", self._named(raw), command="CREATE")
 
     def subscribe(self, raw: bytes) -> None:
         """Subscribe to a folder; some servers refuse a second time."""
         with self._brief():
-            self._channel.run(b"SUBSCRIBE", astring(raw), command="SUBSCRIBE")
+            self._channel.run(b"SUBSCRIBE", self._named(raw), command="SUBSCRIBE")
 
     def create_all(
         self, names: Sequence[bytes], *, subscribe: Sequence[bytes]
@@ -256,8 +257,8 @@ class Session:
             The names that exist now, and those that are subscribed. What was refused is left out:
             asked for alone, it is told why.
         """
-        creating = {raw: Command.of(b"CREATE", astring(raw)) for raw in names}
-        subscribing = {raw: Command.of(b"SUBSCRIBE", astring(raw)) for raw in subscribe}
+        creating = {r: Command.of(b"CREATE", name) for r in names if (name := quoted(r))}
+        subscribing = {r: Command.of(b"SUBSCRIBE", name) for r in subscribe if (name := quoted(r))}
         with self._lengthy():
             flight = self._channel.fly([*creating.values(), *subscribing.values()])
         refusals = {raw: flight.refusal(command) for raw, command in creating.items()}
@@ -294,6 +295,20 @@ class Session:
     def abandon(self) -> None:
         """Close the connection without a word; for one that broke or is amid an answer."""
         self._channel.wire.close()
+
+    def _named(self, raw: bytes) -> bytes:
+        """Return a folder's name for a command.
+
+        Raises
+        ------
+        CommandRefusedError
+            It holds what no quoted string can carry, or it is too long for a line; nothing is sent.
+        """
+        name = quoted(raw)
+        if name is None:
+            text = "its name has bytes that no command can carry, or too many"
+            raise CommandRefusedError("the opening", side=self.side, code="CANNOT", text=text)
+        return name
 
     def _lengthy(self) -> AbstractContextManager[object]:
         """Give commands about many things at once their deadline, and their answers a limit."""
