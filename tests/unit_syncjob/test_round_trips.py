@@ -219,7 +219,7 @@ def test_a_list_that_is_refused_ends_the_survey() -> None:
 
 # --- a folder
 
-_MANY = {uid: mail(uid) for uid in range(1, 1201)}
+_MANY = {uid: mail(uid) for uid in range(1, 2401)}
 
 
 def _folder(messages: dict[int, bytes], changed: dict[bytes, Answer] | None = None) -> TinyServer:
@@ -262,10 +262,10 @@ def _read(
         (3, 9, 2),
         (0, 0, 1),
         (0, 5, 1),
-        (1200, 1200, 2),
-        (1200, 0, 3),
-        (1200, 1100, 2),
-        (400, 1200, 2),
+        (2400, 2400, 2),
+        (2400, 0, 3),
+        (2400, 2300, 2),
+        (900, 2400, 2),
     ],
 )
 def test_waits_for_a_folder(messages: int, expected: int, waits: int) -> None:
@@ -308,23 +308,23 @@ def test_what_a_window_lacks_is_asked_for_although_the_next_one_is_under_way() -
 
     def forgetful(peer: Peer, tag: bytes, rest: bytes) -> None:
         asked.append(rest.split(b" ")[1])
-        if asked[-1] == b"1:500":
-            rest = rest.replace(b"1:500", b"1:490")
+        if asked[-1] == b"1:1000":
+            rest = rest.replace(b"1:1000", b"1:990")
         honest(peer, tag, rest)
 
     server.answers[b"FETCH"] = forgetful
     with _side(server) as side:
-        assert _read(side, expected=1200)[0] == list(_MANY)
-    assert asked == [b"1:500", b"501:1000", b"491:500", b"1001:1200"]
+        assert _read(side, expected=2400)[0] == list(_MANY)
+    assert asked == [b"1:1000", b"1001:2000", b"991:1000", b"2001:2400"]
 
 
 def test_a_listing_that_is_left_unfinished_leaves_nothing_behind() -> None:
     with _side(_folder(_MANY)) as side:
-        side.session.open(b"INBOX", read_only=True, expected=1200)
-        windows = side.session.reader.metadata(1200)
+        side.session.open(b"INBOX", read_only=True, expected=2400)
+        windows = side.session.reader.metadata(2400)
         next(windows)
         assert side.session.standing(b"INBOX") == _STANDING
-        assert _read(side, expected=1200)[0] == list(_MANY)
+        assert _read(side, expected=2400)[0] == list(_MANY)
 
 
 # --- what is missing at the destination

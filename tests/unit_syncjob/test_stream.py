@@ -157,7 +157,7 @@ def test_a_server_that_asks_to_wait_is_told_of_after_what_was_under_way() -> Non
 
     def busy(peer: Peer, tag: bytes, rest: bytes) -> None:
         if b"<3@x>" in rest:
-            peer.send(tag + b" NO [THROTTLED] slow down\r\n")
+            peer.send(tag + b" NO [THROTTLED] Suggested Backoff Time: 300000 milliseconds\r\n")
         else:
             destination.append(peer, tag, rest)
 
