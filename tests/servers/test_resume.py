@@ -160,7 +160,8 @@ def test_new_mail_costs_only_itself(mailboxes: Mailboxes) -> None:
     # What has changed, what is new, and the bodies.
     assert Counter(here)["EXAMINE"] == 1
     assert Counter(here)["FETCH"] + Counter(here)["UID FETCH"] == 3
-    assert (there.count("SELECT"), there.count("APPEND"), there.count("FETCH")) == (1, 1, 0)
+    # How often the destination is tried with an APPEND before it is trusted is not told here.
+    assert (there.count("SELECT"), there.count("FETCH")) == (1, 0)
     assert (_totals(result)["copied"], _totals(result)["alreadyPresent"]) == (2, 30)
     assert "2 folders unchanged, 1 with new messages only" in result.stdout
     _is_complete(mailboxes)
