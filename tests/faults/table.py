@@ -20,7 +20,7 @@ _DESTINATION: Final = (Side.DESTINATION,)
 _LISTS: Final = asks(b" LIST ")
 _COMPARES: Final = asks(b" FETCH 1:")
 _READS: Final = asks(b"BODY.PEEK[])")
-_STORES: Final = asks(b" APPEND ")
+_STORES: Final = asks(*(b' APPEND "' + name for name in (b"INBOX", b"Plans", b"Work")))
 _HALF: Final = MAILBOX[:30]
 _WORK: Final = tuple(message for message in MAILBOX if message.path == ("Work",))
 
