@@ -111,7 +111,7 @@ def machine() -> str:
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     words = [
         f"{cpu[1].strip() if cpu else platform.machine()}, {os.cpu_count()} cores",
-        f"Linux {platform.release()}",
+        f"Linux {platform.release().partition('-')[0]}",
         f"Python {platform.python_version()}",
         *(f"{name} {found}" for name, command in _VERSIONS if (found := _version(command))),
     ]
