@@ -17,8 +17,9 @@ from mailsync_syncjob.errors import InterruptedRunError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Clock", "Deadline", "Patience", "Stop"]
+__all__ = ["SILENCE_SECONDS", "Clock", "Deadline", "Patience", "Stop"]
 
+SILENCE_SECONDS: Final = 600.0
 _GRACE_SECONDS: Final = 20.0
 _NAP_SECONDS: Final = 0.2
 
@@ -35,6 +36,8 @@ class Patience:
     """One command with a short answer; SELECT of a huge folder is one."""
     window: float = 600.0
     """One window of message metadata."""
+    silence: float = SILENCE_SECONDS
+    """How long not one byte may come or go while a server is waited for, whatever it is at."""
     slowest_bytes_per_second: int = 1024
     """A message's body may take ``command`` seconds and its size divided by this."""
 

@@ -14,6 +14,7 @@ from mailsync_syncjob.imap.channel import (
     MAX_SMALL_TALK,
     MAX_UNTAGGED,
 )
+from mailsync_syncjob.imap.fetch import MOST_OF_WINDOW, WINDOW
 from mailsync_syncjob.imap.session import HOLD_BYTES
 from mailsync_syncjob.imap.wire import MAX_LINE_BYTES
 from tests.support.hostile.case import Phase
@@ -47,7 +48,9 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{patience.connect:.0f} s each",
         f"{patience.greeting:.0f} s and {MAX_SMALL_TALK // kib} KiB each",
         f"{short} and {MAX_SHORT_ANSWER // kib} KiB",
-        f"{short}, {window}; {MAX_LONG_ANSWER // mib} MiB and {MAX_UNTAGGED:,} answers",
+        f"{short}, {MAX_LONG_ANSWER // mib} MiB and {MAX_UNTAGGED:,} answers",
+        f"{WINDOW:,} messages | {window}, {MOST_OF_WINDOW // mib} MiB and {MAX_UNTAGGED:,} answers",
+        f"one byte | {patience.silence:.0f} s",
         f"one line | {MAX_LINE_BYTES // mib} MiB",
         f"no message | {MAX_SMALL_LITERAL // mib} MiB",
         f"{short} and its size at {patience.slowest_bytes_per_second // kib} KiB/s; more than "

@@ -133,6 +133,18 @@ def test_silence_ends_at_the_deadline(ends: tuple[Wire, socket.socket]) -> None:
         wire.readline()
 
 
+def test_a_peer_that_has_vanished_is_not_waited_for_as_long_as_a_large_message_may_take() -> None:
+    ours, theirs = socket.socketpair()
+    clock = Clock()
+    with ours, theirs:
+        wire = Wire(ours, side=Side.SOURCE, clock=clock, stop=Stop(clock), silence=0.1)
+        theirs.sendall(b"the beginning of ")
+        with wire.within(3600), pytest.raises(ConnectionLostError, match="nothing came or went"):
+            wire.read(1 << 20)
+        with wire.within(3600), pytest.raises(ConnectionLostError, match="nothing came or went"):
+            wire.write(bytes(8 << 20))
+
+
 def test_a_closed_connection_is_an_end_not_an_empty_line(
     ends: tuple[Wire, socket.socket],
 ) -> None:

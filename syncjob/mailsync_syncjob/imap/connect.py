@@ -228,7 +228,14 @@ class Connector:
             return ask_capabilities(channel)
 
     def _channel(self, sock: socket.socket, endpoint: Target, *, trusted: bool) -> Channel:
-        wire = Wire(sock, side=endpoint.side, clock=self.clock, stop=self.stop, tap=self.tap)
+        wire = Wire(
+            sock,
+            side=endpoint.side,
+            clock=self.clock,
+            stop=self.stop,
+            tap=self.tap,
+            silence=self.patience.silence,
+        )
         return Channel(
             wire, side=endpoint.side, trusted=trusted, masked_words=endpoint.masked_words
         )

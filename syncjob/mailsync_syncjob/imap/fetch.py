@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from mailsync_syncjob.deadline import Patience
     from mailsync_syncjob.imap.channel import Channel
 
-__all__ = ["IDENTITY_HEADERS", "Body", "FolderChanged", "Metadata", "Reader"]
+__all__ = [
+    "IDENTITY_HEADERS",
+    "MOST_OF_WINDOW",
+    "WINDOW",
+    "Body",
+    "FolderChanged",
+    "Metadata",
+    "Reader",
+]
 
 IDENTITY_HEADERS: Final = (b"MESSAGE-ID", b"DATE", b"FROM", b"TO", b"CC", b"SUBJECT")
 """The header fields that a message is recognised by."""
@@ -32,9 +40,11 @@ _BRIEF: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 _WITH_HEADERS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (
     b" ".join(IDENTITY_HEADERS)
 )
-_WINDOW: Final = 1000
+WINDOW: Final = 1000
+"""How many messages are asked for in one FETCH of metadata."""
 # A window's headers are not held. Those of mail to thousands of people take 100 KB each.
-_MOST_OF_WINDOW: Final = max(MAX_LONG_ANSWER, _WINDOW << 18)
+MOST_OF_WINDOW: Final = max(MAX_LONG_ANSWER, WINDOW << 18)
+"""How many bytes may answer it."""
 _CHANGES: Final = 50_000
 """Of so many messages at a time it is asked what has changed, which is little as a rule."""
 _CHUNK: Final = 1 << 16
@@ -165,7 +175,7 @@ class Reader:
         return False
 
     def _windows(self, count: int, wanted: bytes, *, start: int = 1) -> Iterator[list[Metadata]]:
-        for first in range(start, count + 1, _WINDOW):
+        for first in range(start, count + 1, WINDOW):
             window = _window(first, count)
             asked = self._ask(_window_command(window, wanted))
             if window.stop <= count:
@@ -196,7 +206,7 @@ class Reader:
 
     def _answers(self, asked: _Asked) -> dict[int, FetchItems]:
         if asked.answers is None:
-            with self._channel.wire.within(self._patience.window, at_most=_MOST_OF_WINDOW):
+            with self._channel.wire.within(self._patience.window, at_most=MOST_OF_WINDOW):
                 asked.answers = self._fetched(asked.tag, asked.identities)
         return asked.answers
 
@@ -237,7 +247,7 @@ class Reader:
     ) -> dict[int, FetchItems]:
         """Return the answers by message number; several for one number are merged."""
         self._settle()
-        with self._channel.wire.within(self._patience.window, at_most=_MOST_OF_WINDOW):
+        with self._channel.wire.within(self._patience.window, at_most=MOST_OF_WINDOW):
             tag = self._channel.send(verb, numbers, wanted)
             return self._fetched(tag, identities)
 
@@ -397,7 +407,7 @@ class Reader:
 
 def _window(first: int, count: int) -> range:
     """Return the numbers of the window that begins so."""
-    return range(first, min(first + _WINDOW, count + 1))
+    return range(first, min(first + WINDOW, count + 1))
 
 
 def _window_command(window: range, wanted: bytes) -> Command:

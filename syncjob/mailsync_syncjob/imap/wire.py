@@ -11,7 +11,7 @@ import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from mailsync_syncjob.deadline import Deadline
+from mailsync_syncjob.deadline import SILENCE_SECONDS, Deadline
 from mailsync_syncjob.errors import ConnectionLostError, ProtocolError
 from mailsync_syncjob.imap.deflate import Deflate
 
@@ -44,7 +44,7 @@ class Wire:
         The run was told to stop, and no message is being stored or its grace period is over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a connection is made of
         self,
         sock: socket.socket,
         *,
@@ -52,6 +52,7 @@ class Wire:
         clock: Clock,
         stop: Stop,
         tap: Tap | None = None,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
@@ -59,6 +60,7 @@ class Wire:
         self._clock = clock
         self._stop = stop
         self._tap = tap
+        self._silence = silence
         self._buffer = bytearray()
         self._deadline: Deadline | None = None
         self._allowance: int | None = None
@@ -273,8 +275,13 @@ class Wire:
     def _wait(self, *, reading: bool, writing: bool = False) -> tuple[bool, bool]:
         """Wait until one of them is possible, and return which."""
         deadline = self._current()
+        # A peer that has vanished without a word must not be waited for as long as a large message
+        # may take.
+        silence = Deadline(self._silence, now=self._clock.monotonic)
         while True:
             left = self._check_time(deadline)
+            if silence.left() <= 0:
+                raise self._lost(f"nothing came or went for {silence.seconds:.0f} s")
             pause = min(left, _LOOK_UP_SECONDS)
             readers, writers = [self._sock] * reading, [self._sock] * writing
             readable, writable, _ = select.select(readers, writers, [], pause)
