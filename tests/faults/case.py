@@ -88,8 +88,12 @@ class Scene:
 
 
 def _log_out(session: imaplib.IMAP4) -> None:
-    with suppress(imaplib.IMAP4.error):
-        session.logout()
+    try:
+        with suppress(imaplib.IMAP4.error):
+            session.logout()
+    finally:
+        with suppress(OSError):
+            session.shutdown()  # a refused LOGOUT leaves the socket open
 
 
 def _nothing(_: Scene) -> None:
