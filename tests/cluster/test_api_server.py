@@ -90,6 +90,7 @@ def test_an_endpoints_defaults_are_visible(kube: Kube) -> None:
     stored = dry_run(kube, endpoint_manifest(preset="Gmail", host=None))["spec"]
     assert stored == {
         "preset": "Gmail",
+        "compression": "None",
         "tls": {"mode": "Implicit", "verify": "Full", "minVersion": "TLSv1.2", "securityLevel": 2},
         "probe": {"periodSeconds": 3600, "suspend": False, "certificateWarningDays": 14},
     }
