@@ -46,7 +46,7 @@ def test_a_tunnelled_mailsync_succeeds_and_says_so(scene: Stage, mode: str) -> N
     assert pod["status"]["phase"] == "Succeeded"
     [engine] = pod["spec"]["containers"]
     mounted = {each["name"] for each in engine["volumeMounts"]}
-    assert mounted == {"source", "destination", "tunnel", "tmp"}
+    assert mounted == {"source", "destination", "state", "tunnel", "tmp"}
     [job] = scene.jobs(name)
     assert condition(job, "Complete")["status"] == "True"
 

@@ -101,7 +101,8 @@ class _Link:
         self._client = client
         self._server = socket.create_connection(address)
         for sock in (self._client, self._server):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # a killed client is gone already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._plan = plan
         self._silent = False
 
@@ -188,7 +189,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._links: list[_Link] = []
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
         """End all of its connections.
@@ -200,6 +202,7 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._accepting.join(_SERVER_SECONDS)
         for link in self._links:
             link.close()
 
